@@ -39,11 +39,10 @@ def compile_bpf(root: Path) -> None:
     objects = root / "ebpf/objects"
     objects.mkdir(parents=True, exist_ok=True)
     # linux/types.h includes asm/types.h, which Debian keeps under the host's multiarch directory.
-    include = f"/usr/include/{sysconfig.get_config_var('MULTIARCH')}"
+    flags = ["-O2", "-g", "-Wall", "-Werror", "-target", "bpf", f"-I/usr/include/{sysconfig.get_config_var('MULTIARCH')}"]
     for source in sorted((root / "ebpf/programs").glob("*.bpf.c")):
         target = objects / source.name.replace(".bpf.c", ".bpf.o")
-        command = [find_tool("clang"), "-O2", "-g", "-Wall", "-Werror", "-target", "bpf", f"-I{include}", "-c", str(source), "-o", str(target)]
-        subprocess.run(command, check=True)
+        subprocess.run([find_tool("clang"), *flags, "-c", str(source), "-o", str(target)], check=True)
 
 
 def generate(root: Path) -> None:
