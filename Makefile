@@ -1,0 +1,89 @@
+# Every target sets up what it needs on a fresh Debian 12; `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+# Set-up, tests and benchmarks share one machine, one package database and one virtual environment: `make -j` runs them in order.
+.NOTPARALLEL:
+
+# Debian's own: python3-bpfcc, which `ambient trace` uses, is built for it alone.
+SYSTEM_PYTHON := /usr/bin/python3
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+
+# What the mesh and the lab run with, and clang with its headers for the capture programs.
+RUN_PACKAGES := python3-venv clang libbpf-dev libbpf1 iproute2 iptables nftables procps
+# What tests and benchmarks compare with, measure with and look through.
+TEST_PACKAGES := bpftool curl iperf3 nghttp2-client nginx-light openssl python3-bpfcc tcpdump wrk
+# bcc compiles where it runs; any Debian kernel's headers serve.
+ifeq ($(wildcard /lib/modules/$(shell uname -r)/build),)
+TEST_PACKAGES += linux-headers-cloud-$(shell dpkg --print-architecture)
+endif
+
+PROTOS := $(wildcard mesh/wire/*.proto)
+PROGRAMS := $(wildcard ebpf/programs/*.bpf.c)
+GENERATED := $(PROTOS:.proto=_pb2.py) $(PROGRAMS:ebpf/programs/%.bpf.c=ebpf/objects/%.bpf.o)
+LOCKED := $(VENV)/.locked-$(firstword $(shell sha256sum requirements.lock))
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help demo test test-unit test-system lint format bench lock clean root run-packages test-packages install
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+demo: root install ## two nodes, one label: pods talk through mutual TLS, and the demo checks it
+	@$(VENV)/bin/ambient demo
+
+test: test-unit test-system ## all tests, under 10 minutes
+
+test-unit: install ## decisions, protocols, fuzzing: no network, no root
+	$(PYTHON) -m pytest tests/unit tests/fuzz
+
+test-system: root test-packages install ## real namespaces, real capture, programs that are not ours
+	$(PYTHON) -m pytest tests/netns tests/interop
+
+lint: install ## ruff, mypy, import-linter
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports --no-logo
+
+format: install ## let ruff put the code into shape
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+bench: root test-packages install ## no mesh, Envoy and ours side by side; ROWS=glob runs some rows
+	$(PYTHON) -m bench $(if $(ROWS),--rows '$(ROWS)')
+
+lock: run-packages ## resolve the dependencies of pyproject.toml anew into requirements.lock
+	@scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \
+	$(SYSTEM_PYTHON) -m venv "$$scratch" && "$$scratch/bin/pip" install --quiet uv && \
+	"$$scratch/bin/uv" pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		--group pyproject.toml:dev pyproject.toml -o requirements.lock
+
+clean: ## remove what make made here; Debian packages stay
+	rm -rf $(VENV) dist bench/results ebpf/objects .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -f mesh/wire/*_pb2*.py mesh/wire/*_pb2*.pyi mesh/wire/*_grpc.py
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+root:
+	@[ "$$(id -u)" = 0 ] || { echo "make: network namespaces need root: run it with sudo or as root" >&2; exit 1; }
+
+run-packages:
+	@.ci/debian-packages $(RUN_PACKAGES)
+
+test-packages: run-packages
+	@.ci/debian-packages $(TEST_PACKAGES)
+
+install: $(INSTALLED)
+
+$(LOCKED): requirements.lock | run-packages
+	[ -x $(PYTHON) ] || $(SYSTEM_PYTHON) -m venv $(VENV)
+	$(PYTHON) -m pip install --quiet --no-deps --require-hashes --only-binary :all: -r requirements.lock
+	rm -f $(VENV)/.locked-*
+	touch $@
+
+# One rule for both, because building the package generates.
+$(INSTALLED) $(GENERATED) &: pyproject.toml hatch_build.py $(PROTOS) $(PROGRAMS) $(wildcard ebpf/programs/*.h) $(LOCKED)
+	$(PYTHON) -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $(INSTALLED)
