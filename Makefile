@@ -67,7 +67,7 @@ clean: ## remove what make made here; Debian packages stay
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 root:
-	@[ "$$(id -u)" = 0 ] || { echo "make: network namespaces need root: run it with sudo or as root" >&2; exit 1; }
+	@$(if $(filter-out 0,$(shell id -u)),$(error network namespaces need root: run make as root))
 
 run-packages:
 	@.ci/debian-packages $(RUN_PACKAGES)
