@@ -1,0 +1,131 @@
+"""From files of Kubernetes manifests to typed objects that fit together, or to every error in them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from pydantic import ValidationError
+
+from mesh.errors import ConfigError, ConfigErrors
+from mesh.kubernetes import Metadata, Namespace, NamespaceMetadata, Object, Pod, Service, ServiceAccount, qualified_name
+from mesh.manifest_checks import DEFAULT, Placed, find_clashes, find_dangling, find_duplicates
+from mesh.yaml_documents import read_documents
+
+__all__ = ["Manifests", "Metadata", "Namespace", "Pod", "Service", "ServiceAccount", "parse_manifests"]
+
+_KINDS: Mapping[str, type[Object]] = MappingProxyType({kind.__name__: kind for kind in (Namespace, Pod, Service, ServiceAccount)})
+_CORE_API = "v1"
+# A list of lists is nothing that kubectl prints; two levels are generous.
+_MAX_LIST_DEPTH = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Manifests:
+    """The objects of one reading.
+
+    Args:
+        namespaces: by name; "default" is always there.
+        pods, services, service_accounts: by "namespace/name".
+        ignored: "file:document number:kind" of each object of a kind that we do not know.
+    """
+
+    namespaces: Mapping[str, Namespace]
+    pods: Mapping[str, Pod]
+    services: Mapping[str, Service]
+    service_accounts: Mapping[str, ServiceAccount]
+    ignored: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Collects what the files hold."""
+
+    placed: list[Placed] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
+    errors: list[ConfigError] = field(default_factory=list)
+
+    def read(self, key: str, data: object, list_depth: int = 0) -> None:
+        if not isinstance(data, dict):
+            self._fail(key, data, "an object with apiVersion and kind")
+            return
+        kind, version = data.get("kind"), data.get("apiVersion")
+        if not isinstance(kind, str):
+            self._fail(key + "kind", kind, "the kind of an object, such as Pod")
+        elif not isinstance(version, str):
+            self._fail(key + "apiVersion", version, f"a version such as {_CORE_API}")
+        elif version == _CORE_API and (kind == "List" or kind.removesuffix("List") in _KINDS.keys() - {kind}):
+            self._read_list(key, kind.removesuffix("List"), data.get("items"), list_depth)
+        elif version == _CORE_API and kind in _KINDS:
+            self._read_object(key, _KINDS[kind], data)
+        else:
+            self.ignored.append(f"{key}{kind[:64]}")
+
+    def _read_list(self, key: str, kind: str, items: object, depth: int) -> None:
+        """Reads a List, or a list of one kind (PodList), whose items need not repeat it."""
+        if not isinstance(items, list) or depth == _MAX_LIST_DEPTH:
+            self._fail(key + "items", items, "a list of objects")
+            return
+        implied = {"kind": kind, "apiVersion": _CORE_API} if kind else {}
+        for position, item in enumerate(items):
+            self.read(f"{key}items.{position}.", {**implied, **item} if isinstance(item, dict) else item, depth + 1)
+
+    def _read_object(self, key: str, kind: type[Object], data: dict[str, object]) -> None:
+        try:
+            self.placed.append(Placed(key, kind.model_validate(data)))
+        except ValidationError as invalid:
+            for error in invalid.errors(include_url=False, include_context=False):
+                path = ".".join(map(str, error["loc"]))
+                missing = error["type"] == "missing"
+                self._fail(key + path, None if missing else error["input"], "a value" if missing else _expected(error["msg"]))
+
+    def _fail(self, key: str, value: object, expected: str) -> None:
+        self.errors.append(ConfigError(key.rstrip(":."), _shown(value), expected))
+
+
+def parse_manifests(files: Mapping[str, str]) -> Manifests:
+    """Reads manifests and checks that they fit together.
+
+    Args:
+        files: the YAML text of each file by its name; a file may hold many documents, a document may be a List.
+    Raises:
+        ConfigErrors: everything that is wrong, each with the key "file:document number:field.path".
+    """
+    reader = _Reader()
+    for file, text in files.items():
+        for one in read_documents(file, text):
+            if isinstance(one, ConfigError):
+                reader.errors.append(one)
+            else:
+                reader.read(f"{file}:{one.number}:", one.data)
+    errors = [*reader.errors, *find_duplicates(reader.placed), *find_dangling(reader.placed), *find_clashes(reader.placed)]
+    if errors:
+        raise ConfigErrors(tuple(errors))
+    return _collect(reader)
+
+
+def _collect(reader: _Reader) -> Manifests:
+    namespaces = {DEFAULT: Namespace(metadata=NamespaceMetadata(name=DEFAULT))}
+    pods, services, accounts = {}, {}, {}
+    for placed in reader.placed:
+        value, name = placed.value, qualified_name(placed.value)
+        if isinstance(value, Namespace):
+            namespaces[name] = value
+        elif isinstance(value, Pod):
+            pods[name] = value
+        elif isinstance(value, Service):
+            services[name] = value
+        else:
+            accounts[name] = value
+    return Manifests(namespaces, pods, services, accounts, tuple(reader.ignored))
+
+
+def _expected(message: str) -> str:
+    """Turns pydantic's sentence into ours."""
+    return message.removeprefix("Input should be ").removeprefix("Input should have ")
+
+
+def _shown(value: object) -> object:
+    """Returns what may be shown of a value: the outline of a structure (it may hold anything), the start of a long text."""
+    if isinstance(value, dict | list):
+        return "a mapping" if isinstance(value, dict) else f"a list of {len(value)}"
+    return value[:64] if isinstance(value, str) else value
