@@ -1,0 +1,50 @@
+"""What the capture programs and Python share: programs/capture.h and the maps' values, byte for byte."""
+
+import ctypes
+from ipaddress import IPv4Address, IPv6Address
+
+MARK_MASK = 0xFFF
+ZTUNNEL_MARK = 0x539
+LOOP_MARK = 0x111
+
+# Listeners of ztunnel in the pod's namespace, in the order of enum direction.
+LISTENER_PORTS = (15001, 15006, 15008)
+MEMBERS = 16
+
+ADDRESS_BYTES = 16
+# OWN_ADDRESSES, ORIGINALS, ORIGINAL_NAME of capture.bpf.c.
+OWN_ADDRESSES = 64
+ORIGINAL_NAME_BYTES = 64
+
+# Which sockets that wait for the answer to their SYN a walk marks.
+SYN_SENT_NONE, SYN_SENT_ALL, SYN_SENT_NOT_LOOPED = 0, 1, 2
+
+
+class Settings(ctypes.Structure):
+    """struct settings of capture.bpf.c."""
+
+    _fields_ = (("hold_until_ns", ctypes.c_uint64), ("inbound", ctypes.c_uint32), ("reserved", ctypes.c_uint32))
+
+
+class Walk(ctypes.Structure):
+    """struct walk of sockets.bpf.c."""
+
+    _fields_ = (
+        ("from_mark", ctypes.c_uint32),
+        ("to_mark", ctypes.c_uint32),
+        ("syn_sent", ctypes.c_uint32),
+        ("marked", ctypes.c_uint32),
+        ("half_open", ctypes.c_uint32),
+        ("listeners", ctypes.c_uint32 * len(LISTENER_PORTS)),
+    )
+
+
+def pack_address(ip: IPv4Address | IPv6Address) -> bytes:
+    """struct address: IPv4 as ::ffff:a.b.c.d."""
+    return ip.packed if ip.version == 6 else bytes(10) + b"\xff\xff" + ip.packed
+
+
+def unpack_address(packed: bytes) -> IPv4Address | IPv6Address:
+    """The reverse of pack_address."""
+    ip = IPv6Address(packed)
+    return ip.ipv4_mapped or ip
