@@ -1,0 +1,55 @@
+"""Addresses, and sockets on loopback; namespaces are the netns tests' business."""
+
+import os
+import socket
+
+import pytest
+
+from ztunnel.engine.interface import Cause
+from ztunnel.engine.python import sockets
+
+
+@pytest.mark.parametrize(
+    ("given", "plain"),
+    [("::ffff:10.0.0.1", "10.0.0.1"), ("10.0.0.1", "10.0.0.1"), ("fd00::1", "fd00::1"), ("::ffff:a00:1", "::ffff:a00:1"), ("::1", "::1")],
+)
+def test_ipv4_mapped_addresses_become_ipv4(given: str, plain: str) -> None:
+    assert sockets.plain_address(given) == plain
+
+
+def test_text_brackets_ipv6() -> None:
+    assert sockets.text("10.0.0.1", 80) == "10.0.0.1:80"
+    assert sockets.text("fd00::1", 80) == "[fd00::1]:80"
+
+
+def test_a_listener_takes_both_families_and_tells_the_destination() -> None:
+    here = os.open("/proc/self/ns/net", os.O_RDONLY)
+    listener = sockets.listen(here, 0)
+    port = listener.getsockname()[1]
+    listener.setblocking(True)
+    try:
+        for address in ("127.0.0.1", "::1"):
+            with socket.create_connection((address, port)) as client:
+                accepted, peer = listener.accept()
+                assert sockets.plain_address(peer[0]) == address
+                # Seen as by another listener, the socket's own address is where the client went.
+                assert sockets.original_destination(accepted, 15001) == (address, port)
+                assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+                assert client.getpeername()[1] == port
+                accepted.close()
+    finally:
+        listener.close()
+        os.close(here)
+
+
+def test_a_refused_dial_says_so() -> None:
+    here = os.open("/proc/self/ns/net", os.O_RDONLY)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        sock = sockets.dial(here, ("127.0.0.1", taken.getsockname()[1]), "")
+    sock.setblocking(True)
+    try:
+        assert sockets.dial_cause(sockets.dial_error(sock)) is Cause.CONNECT_REFUSED
+    finally:
+        sock.close()
+        os.close(here)

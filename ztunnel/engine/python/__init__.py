@@ -1,0 +1,5 @@
+"""The python engine."""
+
+from ztunnel.engine.python.engine import PythonEngine
+
+__all__ = ["PythonEngine"]

@@ -1,0 +1,71 @@
+"""TLS contexts from credentials in memory."""
+
+import os
+import ssl
+from dataclasses import dataclass
+from typing import cast
+
+from mesh.errors import CredentialError
+from ztunnel.engine.interface import Credentials
+
+ALPN = "h2"
+
+
+@dataclass(frozen=True, slots=True)
+class Contexts:
+    """What opens and what accepts tunnels under one identity."""
+
+    client: ssl.SSLContext
+    server: ssl.SSLContext
+
+
+def make_contexts(credentials: Credentials) -> Contexts:
+    """Builds both contexts: TLS 1.3 alone, both ends prove themselves, ALPN h2.
+
+    Raises:
+        CredentialError: chain, key and roots do not fit together or cannot be read.
+    """
+    try:
+        return Contexts(_context(ssl.PROTOCOL_TLS_CLIENT, credentials), _context(ssl.PROTOCOL_TLS_SERVER, credentials))
+    except (ssl.SSLError, ValueError) as error:
+        raise CredentialError(f"unusable credentials: {error}") from error
+
+
+def _context(protocol: int, credentials: Credentials) -> ssl.SSLContext:
+    context = ssl.SSLContext(protocol)
+    # Identities are SPIFFE URIs, which the caller checks; there is no host name in a tunnel.
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.set_alpn_protocols([ALPN])
+    context.load_verify_locations(cadata=credentials.roots.decode("ascii"))
+    _load_chain(context, credentials)
+    if protocol == ssl.PROTOCOL_TLS_SERVER:
+        # Tunnels are few and long: nobody resumes them, and a ticket would be one more secret.
+        context.num_tickets = 0
+    return context
+
+
+def _load_chain(context: ssl.SSLContext, credentials: Credentials) -> None:
+    """The ssl module reads keys from files only: give it one that exists in memory alone."""
+    fd = os.memfd_create("credentials", os.MFD_CLOEXEC)
+    try:
+        with open(fd, "wb", closefd=False) as file:
+            file.write(credentials.private_key + b"\n" + credentials.certificate_chain)
+        context.load_cert_chain(f"/proc/self/fd/{fd}")
+    finally:
+        os.close(fd)
+
+
+def peer_identity(tls: ssl.SSLObject) -> str:
+    """The SPIFFE URI that the peer's verified certificate names.
+
+    Raises:
+        CredentialError: it names none, or more than one (SPIFFE X509-SVID, section 2).
+    """
+    certificate = tls.getpeercert()
+    names = cast("tuple[tuple[str, str], ...]", certificate.get("subjectAltName", ()) if certificate else ())
+    uris = [value for kind, value in names if kind == "URI"]
+    if len(uris) != 1 or not uris[0].startswith("spiffe://"):
+        raise CredentialError(f"the peer's certificate names {len(uris)} URIs, not one SPIFFE identity")
+    return uris[0]
