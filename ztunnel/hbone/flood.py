@@ -1,0 +1,34 @@
+"""A bound on what a peer may send that is no work: credits that time and useful work give back."""
+
+
+class Credits:
+    """A bucket of credits; a frame that is no work spends one.
+
+    Args:
+        burst: how many there can be at most; it starts full.
+        per_s: how many a second gives back.
+    """
+
+    __slots__ = ("_at_s", "_burst", "_level", "_per_s")
+
+    def __init__(self, burst: int, per_s: float) -> None:
+        self._burst = float(burst)
+        self._per_s = per_s
+        self._level = self._burst
+        self._at_s: float | None = None
+
+    def earn(self, earned: int) -> None:
+        """Gives back what useful work earned."""
+        self._level = min(self._burst, self._level + earned)
+
+    def spend(self, cost: int, now_s: float) -> bool:
+        """Takes `cost`; False when there are not enough: the peer does nothing but keep us busy.
+
+        Args:
+            now_s: of a clock that never goes back.
+        """
+        if self._at_s is not None:
+            self._level = min(self._burst, self._level + (now_s - self._at_s) * self._per_s)
+        self._at_s = now_s
+        self._level -= cost
+        return self._level >= 0
