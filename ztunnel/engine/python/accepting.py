@@ -51,7 +51,7 @@ class Accepted:
         action = choice.action
         core, pod = self._core, self._pod
         if isinstance(action, TunnelAction):
-            outbound = OutboundRelay(core, self._source, self._started_s, choice, pod.netns_fd)
+            outbound = OutboundRelay(core, self._source, self._started_s, choice, pod.stock)
             outbound.reports = (action.report,)
             core.add_relay(outbound, pod)
             outbound.open(self._sock)
@@ -59,7 +59,7 @@ class Accepted:
             relay = PlainRelay(core, self._sock, self._source, self._started_s)
             relay.reports = (action.report,)
             core.add_relay(relay, pod)
-            relay.dial(pod.netns_fd, action.next_hop, self._address if action.keep_source else "")
+            relay.dial(pod.stock, action.next_hop, self._address if action.keep_source else "")
         elif isinstance(action, Local):
             self._open_local(action)
         elif isinstance(action, Reject):
@@ -75,7 +75,7 @@ class Accepted:
         relay = PlainRelay(self._core, self._sock, self._source, self._started_s)
         relay.reports = reports
         self._core.add_relay(relay, self._pod, other)
-        relay.dial(other.netns_fd, action.next_hop, self._address)
+        relay.dial(other.stock, action.next_hop, self._address)
 
     def _reject(self, reports: tuple[int, ...], cause: Cause, detail: str) -> None:
         sockets.abort(self._sock)

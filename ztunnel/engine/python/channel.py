@@ -201,8 +201,7 @@ class Channel:
         if self.closed:
             return
         self.closed = True
-        self._reactor.remove_reader(self._fd)
-        self._reactor.remove_writer(self._fd)
+        self._reactor.forget(self._fd)
         if self.secured and not self._backlog:
             self._say_goodbye()
         self._backlog.clear()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ztunnel.engine.interface import Cause, Direction
 from ztunnel.engine.python.credentials import Contexts
+from ztunnel.engine.python.dialling import Stock
 from ztunnel.engine.python.flows import FlowTable
 from ztunnel.engine.python.ledger import Ledger
 from ztunnel.engine.python.outbound import Pool
@@ -28,7 +29,9 @@ WINDOW_BUDGET_BYTES = 256 * 1024 * 1024
 class Pod:
     """A pod of this node: its namespace, its listeners, and what is alive in it."""
 
-    def __init__(self, number: int, netns_fd: int, identity: str) -> None:
+    def __init__(self, core: "Core", number: int, netns_fd: int, identity: str) -> None:
+        self.core = core
+        self.stock = Stock(core.reactor, netns_fd)
         self.number = number
         self.netns_fd = netns_fd
         self.identity = identity
@@ -38,7 +41,6 @@ class Pod:
         self.relays: set[Relay] = set()
         self.leaving = False
         self.drain_bucket = 0
-        self.core: Core
 
     def expire(self) -> None:
         """The time to drain is up."""
@@ -103,6 +105,7 @@ class Core:
         for tunnel in list(pod.tunnels):
             tunnel.close()
         self.pool.close_pod(pod.number)
+        pod.stock.close()
         os.close(pod.netns_fd)
         if not self.leaving:
             self.all_gone.set()

@@ -23,8 +23,7 @@ class PythonEngine:
         self._core = Core(asyncio.get_running_loop(), wake)
 
     def add_pod(self, pod: int, netns_fd: int, identity: str) -> None:
-        added = Pod(pod, netns_fd, identity)
-        added.core = self._core
+        added = Pod(self._core, pod, netns_fd, identity)
         try:
             for direction in Direction:
                 added.listeners[direction] = sockets.listen(netns_fd, direction)

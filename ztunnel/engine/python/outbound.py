@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from ztunnel.engine.interface import Cause
 from ztunnel.engine.python import sockets
 from ztunnel.engine.python.channel import Channel
-from ztunnel.engine.python.dialling import Dial
+from ztunnel.engine.python.dialling import Dial, Stock
 from ztunnel.engine.python.flows import Choice, PoolKey
 from ztunnel.engine.python.stream_relay import StreamRelay
 from ztunnel.engine.python.tunnel import HANDSHAKE_TIMEOUT_S, Tunnel
@@ -22,12 +22,17 @@ STATUS_OK = 200
 class OutboundTunnel(Tunnel):
     """The end that dials; one of a pool."""
 
-    def __init__(self, core: "Core", key: PoolKey, netns_fd: int) -> None:
+    def __init__(self, core: "Core", key: PoolKey) -> None:
         super().__init__(core, Role.CLIENT)
         self.key = key
         self._draining = False
-        self._dial: Dial | None = Dial(core.reactor, self._on_connected, self._on_dial_failed)
-        self._dial.start(netns_fd, key[2], "")
+        self._dial: Dial | None = None
+
+    def start(self, stock: Stock) -> None:
+        """Begins to connect."""
+        if not self.closed:
+            self._dial = Dial(self._core.reactor, self._on_connected, self._on_dial_failed)
+            self._dial.start(stock, self.key[2], "")
 
     def _on_connected(self, sock: "socket.socket") -> None:
         self._dial = None
@@ -94,14 +99,15 @@ class Pool:
     def __len__(self) -> int:
         return sum(map(len, self._tunnels.values()))
 
-    def acquire(self, key: PoolKey, netns_fd: int) -> OutboundTunnel:
+    def acquire(self, key: PoolKey, stock: Stock) -> OutboundTunnel:
         """A tunnel that takes one more stream; a new one begins to connect at once and takes streams meanwhile."""
         tunnels = self._tunnels.setdefault(key, [])
         for tunnel in tunnels:
             if tunnel.usable:
                 return tunnel
-        tunnel = OutboundTunnel(self._core, key, netns_fd)
+        tunnel = OutboundTunnel(self._core, key)
         tunnels.append(tunnel)
+        self._core.reactor.soon(tunnel.start, stock)
         return tunnel
 
     def remove(self, tunnel: OutboundTunnel) -> None:
@@ -126,15 +132,15 @@ class Pool:
 class OutboundRelay(StreamRelay):
     """A captured connection that leaves through a tunnel. Its first bytes do not wait for the answer to CONNECT."""
 
-    __slots__ = ("_choice", "_netns_fd")
+    __slots__ = ("_choice", "_stock")
 
     socket_reset = Cause.CLIENT_RESET
     stream_reset = Cause.SERVER_RESET
 
-    def __init__(self, core: "Core", source: str, started_s: float, choice: Choice, netns_fd: int) -> None:
+    def __init__(self, core: "Core", source: str, started_s: float, choice: Choice, stock: Stock) -> None:
         super().__init__(core, source, "", started_s)
         self._choice = choice
-        self._netns_fd = netns_fd
+        self._stock = stock
         # What was sent before the answer, to be sent again if the peer says that it did not process the stream.
         self.early = []
 
@@ -148,7 +154,7 @@ class OutboundRelay(StreamRelay):
         if key is None:
             raise AssertionError("an outbound relay needs a tunnel action")
         self.next_hop = sockets.text(*key[2])
-        self.tunnel = tunnel = self._core.pool.acquire(key, self._netns_fd)
+        self.tunnel = tunnel = self._core.pool.acquire(key, self._stock)
         forwarded = literal_field(b"forwarded", f'for="{self.source}"'.encode("ascii"))
         self.stream = tunnel.http2.open_stream(self._choice.block + forwarded, self)
         tunnel.queued(0)

@@ -3,9 +3,9 @@
 import socket
 from typing import TYPE_CHECKING
 
-from ztunnel.engine.interface import Cause
+from ztunnel.engine.interface import Cause, Endpoint
 from ztunnel.engine.python import sockets
-from ztunnel.engine.python.dialling import Dial
+from ztunnel.engine.python.dialling import Dial, Stock
 from ztunnel.engine.python.ledger import Relayed
 
 if TYPE_CHECKING:
@@ -100,8 +100,7 @@ class _End:
         if self._pending is not None:
             self._core.buffered_bytes -= len(self._pending)
             self._pending = None
-        self._core.reactor.remove_reader(self._fd)
-        self._core.reactor.remove_writer(self._fd)
+        self._core.reactor.forget(self._fd)
         if abort:
             sockets.abort(self.sock)
         else:
@@ -121,11 +120,11 @@ class PlainRelay(Relayed):
         self._client: _End | None = None
         self._server: _End | None = None
 
-    def dial(self, netns_fd: int, next_hop: tuple[str, int], source_address: str) -> None:
-        """Connects from inside `netns_fd`, as `source_address` unless it is ""."""
+    def dial(self, stock: Stock, next_hop: Endpoint, source_address: str) -> None:
+        """Connects from inside the stock's namespace, as `source_address` unless it is ""."""
         self.next_hop = sockets.text(*next_hop)
         self._dial = Dial(self._core.reactor, self._on_connected, self._on_dial_failed)
-        self._dial.start(netns_fd, next_hop, source_address)
+        self._dial.start(stock, next_hop, source_address)
 
     def _on_connected(self, sock: socket.socket) -> None:
         self._dial = None

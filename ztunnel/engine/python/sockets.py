@@ -91,41 +91,43 @@ def listen(netns_fd: int, port: int) -> socket.socket:
     return sock
 
 
-def dial(netns_fd: int, next_hop: Endpoint, source: str) -> socket.socket:
-    """Begins to connect from inside a namespace; the socket becomes writable when it is done (ask `dial_error`).
-
-    Args:
-        source: address to come from (its port is the kernel's choice); "" for the namespace's own.
-    Raises:
-        OSError: the kernel refuses at once (no route, no such address).
-    """
-    address, port = next_hop
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+def make(netns_fd: int, family: socket.AddressFamily, count: int) -> list[socket.socket]:
+    """Makes sockets for dialling inside a namespace, with the mark of ztunnel."""
     with network_namespace(netns_fd):
-        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    try:
+        made = [socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) for _ in range(count)]
+    for sock in made:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, ZTUNNEL_MARK)
         _keep_alive(sock)
-        if source and (":" in source) == (family == socket.AF_INET6):
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, IPV6_TRANSPARENT, 1)
-            else:
-                sock.setsockopt(socket.SOL_IP, IP_TRANSPARENT, 1)
-            # The port is chosen when the destination is known, so that one source address is good for 64k connections each.
-            sock.setsockopt(socket.SOL_IP, IP_BIND_ADDRESS_NO_PORT, 1)
-            sock.bind((source, 0))
-        error = sock.connect_ex((address, port))
-        if error not in (0, errno.EINPROGRESS):
-            raise OSError(error, os.strerror(error))
-    except OSError:
-        sock.close()
-        raise
-    return sock
+    return made
 
 
-def dial_error(sock: socket.socket) -> int:
-    """The errno with which a dial ended; 0: connected."""
-    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+def bind_source(sock: socket.socket, source: str) -> None:
+    """Binds to an address that need not be this namespace's; the port is the kernel's choice.
+
+    Raises:
+        OSError: a privilege is missing.
+    """
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, IPV6_TRANSPARENT, 1)
+    else:
+        sock.setsockopt(socket.SOL_IP, IP_TRANSPARENT, 1)
+    # The port is chosen when the destination is known, so that one source address is good for 64k connections to each.
+    sock.setsockopt(socket.SOL_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+    sock.bind((source, 0))
+
+
+def connect(sock: socket.socket, next_hop: Endpoint) -> bool:
+    """Begins to connect, or goes on. True: connected. False: the socket becomes writable when there is more to say.
+
+    Raises:
+        OSError: refused, unreachable, ...
+    """
+    error = sock.connect_ex(next_hop)
+    if error in (0, errno.EISCONN):
+        return True
+    if error in (errno.EINPROGRESS, errno.EALREADY):
+        return False
+    raise OSError(error, os.strerror(error))
 
 
 def dial_cause(number: int) -> Cause:

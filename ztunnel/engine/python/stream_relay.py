@@ -116,10 +116,10 @@ class StreamRelay(Relayed):
 
     def _on_socket_ended(self, stream: Stream) -> None:
         self.socket_ended = True
-        self.update_reading()
         self.tunnel.http2.end_stream(stream)
         self.tunnel.queued(0)
         self._finish_if_done()
+        self.update_reading()
 
     def _on_socket_error(self, error: OSError) -> None:
         self.end(self.socket_reset, error.strerror or str(error), reset_stream=ErrorCode.CONNECT_ERROR)
@@ -199,13 +199,14 @@ class StreamRelay(Relayed):
 
     def _finish_sending(self) -> None:
         self._finished_sending = True
+        if self.socket_ended:
+            self._finish_if_done()
+            return
         try:
             if self.sock is not None:
                 self.sock.shutdown(socket.SHUT_WR)
         except OSError as error:
             self._on_socket_error(error)
-            return
-        self._finish_if_done()
 
     def on_stream_reset(self, code: int) -> None:
         """The peer reset the stream: so does the socket."""
@@ -238,8 +239,7 @@ class StreamRelay(Relayed):
     def _close_socket(self, *, abort: bool) -> None:
         if self.sock is None:
             return
-        self._core.reactor.remove_reader(self._fd)
-        self._core.reactor.remove_writer(self._fd)
+        self._core.reactor.forget(self._fd)
         self._reading = False
         if abort:
             sockets.abort(self.sock)

@@ -66,14 +66,11 @@ class Tunnel:
                 self.full = True
         if not self._flush_due:
             self._flush_due = True
-            self._core.reactor.soon(self._flush_turn)
-
-    def _flush_turn(self) -> None:
-        self._flush_due = False
-        self.flush()
+            self._core.reactor.flush_later(self)
 
     def flush(self) -> None:
         """Seals and sends all queued frames, if the handshake is done."""
+        self._flush_due = False
         frames = self.http2.outgoing
         if frames and self.channel is not None and self.channel.secured and not self.closed:
             self.http2.outgoing = []
