@@ -1,0 +1,100 @@
+"""The certificate service: who may have a certificate for whom, and the call that hands it out."""
+
+import datetime as dt
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import structlog
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from controlplane.authority import MAX_WORKLOAD_LIFETIME, Root, issue_workload, read_csr
+from controlplane.feed import SnapshotFeed
+from controlplane.status import Status, grpc_code
+from controlplane.tokens import Caller, authenticate
+from mesh.errors import CredentialError, RemoteProtocolError
+from mesh.identity import Identity, parse_identity
+from mesh.model import Snapshot
+from mesh.wire import ca_pb2, ca_pb2_grpc
+
+_log = structlog.get_logger()
+IDENTITY_FIELD = "ImpersonatedIdentity"
+_MAX_LOGGED = 256
+
+
+def asked_identity(request: ca_pb2.IstioCertificateRequest) -> Identity:
+    """Reads whose certificate is asked for.
+
+    Raises:
+        RemoteProtocolError: INVALID_ARGUMENT. A node proxy has no identity of its own on the wire, so it must name one.
+    """
+    field = request.metadata.fields.get(IDENTITY_FIELD)
+    if field is None or field.WhichOneof("kind") != "string_value":
+        raise RemoteProtocolError(Status.INVALID_ARGUMENT, f"metadata lacks {IDENTITY_FIELD}")
+    try:
+        return parse_identity(field.string_value)
+    except CredentialError as error:
+        raise RemoteProtocolError(Status.INVALID_ARGUMENT, str(error)) from None
+
+
+def authorise(caller: Caller, identity: Identity, snapshot: Snapshot | None) -> None:
+    """Lets a node have certificates for the pods that it runs, and for no others.
+
+    Raises:
+        RemoteProtocolError: UNAVAILABLE before the first snapshot, PERMISSION_DENIED when the node runs no such pod.
+    """
+    if snapshot is None:
+        raise RemoteProtocolError(Status.UNAVAILABLE, "no snapshot yet")
+    if not any(one.node == caller.node and one.identity == identity for one in snapshot.workloads.values()):
+        raise RemoteProtocolError(Status.PERMISSION_DENIED, f"node {caller.node} runs no pod of {str(identity)[:_MAX_LOGGED]}")
+
+
+def sign(request: ca_pb2.IstioCertificateRequest, identity: Identity, root: Root, now: dt.datetime) -> x509.Certificate:
+    """Signs the request for an identity that the caller may have.
+
+    Raises:
+        RemoteProtocolError: INVALID_ARGUMENT and what is wrong with the CSR or the duration.
+    """
+    if request.validity_duration < 0:
+        raise RemoteProtocolError(Status.INVALID_ARGUMENT, "the validity duration is negative")
+    longest_s = int(MAX_WORKLOAD_LIFETIME.total_seconds())
+    lifetime = dt.timedelta(seconds=min(request.validity_duration or longest_s, longest_s))
+    try:
+        key = read_csr(request.csr, identity)
+    except CredentialError as error:
+        raise RemoteProtocolError(Status.INVALID_ARGUMENT, str(error)) from None
+    return issue_workload(root, key, identity, lifetime, now)
+
+
+class CertificateService(ca_pb2_grpc.IstioCertificateServiceServicer):
+    """istio.v1.auth.IstioCertificateService."""
+
+    def __init__(self, root: Root, feed: SnapshotFeed, token_key: ec.EllipticCurvePublicKey, clock: Callable[[], dt.datetime]) -> None:
+        self._root = root
+        self._feed = feed
+        self._token_key = token_key
+        self._clock = clock
+
+    async def CreateCertificate(self, request: ca_pb2.IstioCertificateRequest, context: Any) -> ca_pb2.IstioCertificateResponse:  # noqa: N802  # the service's own name
+        log = _log.bind(peer=context.peer())
+        try:
+            caller = authenticate(context.invocation_metadata() or (), self._token_key)
+            log = log.bind(node=caller.node)
+            identity = asked_identity(request)
+            log = log.bind(identity=str(identity)[:_MAX_LOGGED])
+            authorise(caller, identity, self._feed.snapshot)
+            certificate = sign(request, identity, self._root, self._clock())
+        except CredentialError as error:
+            log.warning("certificate_refused", code="UNAUTHENTICATED", reason=str(error))
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
+            raise
+        except RemoteProtocolError as error:
+            code = grpc_code(error.status)
+            log.warning("certificate_refused", code=code.name, reason=error.reason)
+            await context.abort(code, error.reason)
+            raise
+        log.info("certificate_issued", serial=f"{certificate.serial_number:x}", until=certificate.not_valid_after_utc.isoformat())
+        leaf = certificate.public_bytes(serialization.Encoding.PEM).decode()
+        return ca_pb2.IstioCertificateResponse(cert_chain=[leaf, self._root.certificate_pem.decode()])

@@ -1,0 +1,105 @@
+"""The settings of the control plane, from its environment."""
+
+import enum
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from mesh.errors import ConfigError, ConfigErrors
+
+_T = TypeVar("_T")
+_DNS_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+# Source: SPIFFE-ID standard, section 2.1.
+_TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
+# It is the first part of a workload's uid, before the first "/".
+_CLUSTER_ID = re.compile(r"[A-Za-z0-9._-]{1,253}")
+_HOST_PORT = re.compile(r"(?:\[([^\]]*)\]|([^:\[\]]*)):([0-9]{1,5})")
+
+
+class LogFormat(enum.Enum):
+    PLAIN = "plain"
+    JSON = "json"
+
+
+@dataclass(frozen=True, slots=True)
+class ListenAddress:
+    """Where to listen: "::" is every address of both families; port 0 is any free one."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What docs/runtime.md lists under ambient-controlplane.
+
+    Args:
+        manifests_dir: the source.
+        state_dir: root key and certificate are kept here.
+        token_key: file of the public key that verifies the nodes' tokens.
+    """
+
+    manifests_dir: Path
+    state_dir: Path
+    token_key: Path
+    listen: ListenAddress
+    readiness: ListenAddress
+    trust_domain: str
+    cluster_id: str
+    cluster_domain: str
+    log_format: LogFormat
+
+
+def parse(env: Mapping[str, str]) -> Settings:
+    """Reads the settings.
+
+    Raises:
+        ConfigErrors: everything that is wrong.
+    """
+    errors: list[ConfigError] = []
+
+    def read(key: str, default: str | None, convert: Callable[[str], _T | None], expected: str) -> _T:
+        text = env.get(key, default)
+        value = convert(text) if text is not None else None
+        if value is None:
+            errors.append(ConfigError(key, text, expected))
+        return value  # type: ignore[return-value]  # None is never used: the errors are raised first
+
+    settings = Settings(
+        manifests_dir=read("MANIFESTS_DIR", None, _path, "a directory of Kubernetes manifests"),
+        state_dir=read("STATE_DIR", None, _path, "a directory to keep the root key in"),
+        token_key=read("TOKEN_KEY", None, _path, "a PEM file with the P-256 public key of the nodes' tokens"),
+        listen=read("LISTEN_ADDR", "[::]:15012", _listen_address, "ADDRESS:PORT"),
+        readiness=read("READINESS_ADDR", "[::]:15021", _listen_address, "ADDRESS:PORT"),
+        trust_domain=read("TRUST_DOMAIN", "cluster.local", _matching(_TRUST_DOMAIN), "a SPIFFE trust domain, such as cluster.local"),
+        cluster_id=read("CLUSTER_ID", "Kubernetes", _matching(_CLUSTER_ID), "letters, digits, '.', '_' or '-'"),
+        cluster_domain=read("CLUSTER_DOMAIN", "cluster.local", _matching(_DNS_NAME), "a DNS name, such as cluster.local"),
+        log_format=read("LOG_FORMAT", "plain", _log_format, "plain or json"),
+    )
+    if errors:
+        raise ConfigErrors(tuple(errors))
+    return settings
+
+
+def _path(text: str) -> Path | None:
+    return Path(text) if text and "\0" not in text else None
+
+
+def _listen_address(text: str) -> ListenAddress | None:
+    match = _HOST_PORT.fullmatch(text)
+    if match is None or int(match[3]) > 65535:
+        return None
+    return ListenAddress(match[1] or match[2] or "::", int(match[3]))
+
+
+def _matching(pattern: re.Pattern[str]) -> Callable[[str], str | None]:
+    return lambda text: text if pattern.fullmatch(text) else None
+
+
+def _log_format(text: str) -> LogFormat | None:
+    return next((one for one in LogFormat if one.value == text), None)
