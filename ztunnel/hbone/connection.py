@@ -214,7 +214,7 @@ class Connection(Exchange):
         frames.check_frame(kind, length, flags, stream_id, self._limits.max_frame_bytes)
         self._check_order(kind, flags, stream_id)
         start = pos + HEADER_BYTES
-        if kind == Kind.DATA:
+        if kind == frames.DATA:
             return self._take_data(data, start, length, flags, stream_id)
         handle = _HANDLERS.get(kind)
         if handle is None:  # section 4.1: ignore it, however long
@@ -235,9 +235,9 @@ class Connection(Exchange):
         if not self._settled and (kind != Kind.SETTINGS or flags & frames.ACK):
             raise ConnectionViolation(ErrorCode.PROTOCOL_ERROR, "the first frame is not SETTINGS")
         if self._block_stream:
-            if kind != Kind.CONTINUATION or stream_id != self._block_stream:
+            if kind != frames.CONTINUATION or stream_id != self._block_stream:
                 raise ConnectionViolation(ErrorCode.PROTOCOL_ERROR, "header block not continued")
-        elif kind == Kind.CONTINUATION:
+        elif kind == frames.CONTINUATION:
             raise ConnectionViolation(ErrorCode.PROTOCOL_ERROR, "CONTINUATION of nothing")
 
     def _on_priority(self, flags: int, stream_id: int, payload: bytes) -> None:

@@ -110,7 +110,9 @@ class Exchange(Inbound):
             self._peer_ended(stream)
 
     def _on_second_headers(self, stream_id: int) -> None:
-        """A CONNECT has no trailers. Source: RFC 9113 section 8.5."""
+        """A CONNECT has no trailers, and ids grow. Source: RFC 9113 sections 8.5, 5.1.1."""
+        if stream_id not in self.streams and self._gone.how(stream_id) is None:
+            raise ConnectionViolation(ErrorCode.PROTOCOL_ERROR, f"stream {stream_id} opened after {self._last_id}")
         stream = self._find(stream_id)
         if stream is not None:
             code = ErrorCode.PROTOCOL_ERROR if stream.receiving else ErrorCode.STREAM_CLOSED

@@ -17,18 +17,16 @@ class Credits:
         self._level = self._burst
         self._at_s: float | None = None
 
-    def earn(self, earned: int) -> None:
-        """Gives back what useful work earned."""
-        self._level = min(self._burst, self._level + earned)
-
-    def spend(self, cost: int, now_s: float) -> bool:
-        """Takes `cost`; False when there are not enough: the peer does nothing but keep us busy.
+    def spend(self, cost: int, earned: int, now_s: float) -> bool:
+        """Takes `cost`; False when there is not enough: the peer does nothing but keep us busy.
 
         Args:
+            earned: what useful work gave back since the last call.
             now_s: of a clock that never goes back.
         """
+        level = self._level + earned
         if self._at_s is not None:
-            self._level = min(self._burst, self._level + (now_s - self._at_s) * self._per_s)
+            level += (now_s - self._at_s) * self._per_s
         self._at_s = now_s
-        self._level -= cost
+        self._level = (level if level < self._burst else self._burst) - cost
         return self._level >= 0

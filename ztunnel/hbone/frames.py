@@ -49,10 +49,35 @@ class Kind(enum.IntEnum):
     CONTINUATION = 0x9
 
 
-_OF_A_STREAM = frozenset({Kind.DATA, Kind.HEADERS, Kind.PRIORITY, Kind.RST_STREAM, Kind.PUSH_PROMISE, Kind.CONTINUATION})
-_OF_THE_CONNECTION = frozenset({Kind.SETTINGS, Kind.PING, Kind.GOAWAY})
-_FIXED_BYTES = {Kind.PRIORITY: 5, Kind.RST_STREAM: 4, Kind.PING: 8, Kind.WINDOW_UPDATE: 4}
-KNOWN = frozenset(Kind)
+# Which frames belong to a stream (True) and which to the connection; the others may be of either.
+_OF_A_STREAM: dict[int, bool] = {
+    Kind.DATA: True,
+    Kind.HEADERS: True,
+    Kind.PRIORITY: True,
+    Kind.RST_STREAM: True,
+    Kind.SETTINGS: False,
+    Kind.PUSH_PROMISE: True,
+    Kind.PING: False,
+    Kind.GOAWAY: False,
+    Kind.CONTINUATION: True,
+}
+
+# The shortest and the longest payload of each.
+_SIZES: dict[int, tuple[int, int]] = {
+    Kind.HEADERS: (0, MAX_BUFFERED_BYTES),
+    Kind.PRIORITY: (5, 5),
+    Kind.RST_STREAM: (4, 4),
+    Kind.SETTINGS: (0, MAX_BUFFERED_BYTES),
+    Kind.PUSH_PROMISE: (4, MAX_BUFFERED_BYTES),
+    Kind.PING: (8, 8),
+    Kind.GOAWAY: (8, MAX_BUFFERED_BYTES),
+    Kind.WINDOW_UPDATE: (4, 4),
+    Kind.CONTINUATION: (0, MAX_BUFFERED_BYTES),
+}
+_ANY_SIZE = (0, MAX_FRAME_BYTES)
+
+# An enum's members are properties, and each frame would pay for them.
+DATA, CONTINUATION, _SETTINGS = int(Kind.DATA), int(Kind.CONTINUATION), int(Kind.SETTINGS)
 
 
 def frame(kind: Kind, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
@@ -101,7 +126,7 @@ def bytes_needed(head: bytes | bytearray) -> int:
         return HEADER_BYTES
     word, flags, _ = HEADER.unpack_from(head)
     length, kind = word >> 8, word & 0xFF
-    if kind == Kind.DATA:
+    if kind == DATA:
         return HEADER_BYTES + (1 if flags & PADDED and length else 0)
     return HEADER_BYTES + (length if length <= MAX_BUFFERED_BYTES else 0)
 
@@ -114,18 +139,17 @@ def check_frame(kind: int, length: int, flags: int, stream_id: int, max_frame_by
     """
     if length > max_frame_bytes:
         raise ConnectionViolation(ErrorCode.FRAME_SIZE_ERROR, f"frame of {length} bytes")
-    if kind not in KNOWN:
-        return
-    name = Kind(kind).name
-    if (kind in _OF_A_STREAM and stream_id == 0) or (kind in _OF_THE_CONNECTION and stream_id != 0):
-        raise ConnectionViolation(ErrorCode.PROTOCOL_ERROR, f"{name} on stream {stream_id}")
-    fixed = _FIXED_BYTES.get(Kind(kind), length)
-    if kind == Kind.SETTINGS:
-        fixed = 0 if flags & ACK else length - length % 6
-    if length != fixed or (kind == Kind.GOAWAY and length < 8) or (kind == Kind.DATA and flags & PADDED and not length):
-        raise ConnectionViolation(ErrorCode.FRAME_SIZE_ERROR, f"{name} of {length} bytes")
-    if length > MAX_BUFFERED_BYTES and kind != Kind.DATA:
-        raise ConnectionViolation(ErrorCode.ENHANCE_YOUR_CALM, f"{name} of {length} bytes")
+    if _OF_A_STREAM.get(kind, stream_id != 0) != (stream_id != 0):
+        raise ConnectionViolation(ErrorCode.PROTOCOL_ERROR, f"{Kind(kind).name} on stream {stream_id}")
+    shortest, longest = _SIZES.get(kind, _ANY_SIZE)
+    wrong = not shortest <= length <= longest
+    if kind == _SETTINGS:
+        wrong = wrong or length % 6 != 0 or (length != 0 and flags & ACK != 0)
+    elif kind == DATA:
+        wrong = flags & PADDED != 0 and length == 0
+    if wrong:
+        code = ErrorCode.ENHANCE_YOUR_CALM if shortest < longest < length else ErrorCode.FRAME_SIZE_ERROR
+        raise ConnectionViolation(code, f"{Kind(kind).name} of {length} bytes")
 
 
 def header_fragment(flags: int, payload: bytes) -> bytes:

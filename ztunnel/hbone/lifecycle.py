@@ -129,9 +129,8 @@ class Lifecycle(Outbound):
         Raises:
             ConnectionViolation: the peer sends too many of them.
         """
-        self._control.earn((self.work - self._credited) * _CREDITS_PER_WORK)
-        self._credited = self.work
-        if not self._control.spend(cost, self._now_s):
+        earned, self._credited = (self.work - self._credited) * _CREDITS_PER_WORK, self.work
+        if not self._control.spend(cost, earned, self._now_s):
             raise ConnectionViolation(ErrorCode.ENHANCE_YOUR_CALM, "too many frames that carry nothing")
 
     def _charge_reset(self) -> None:
@@ -140,7 +139,7 @@ class Lifecycle(Outbound):
         Raises:
             ConnectionViolation: the peer opens too many of them.
         """
-        if not self._resets.spend(1, self._now_s):
+        if not self._resets.spend(1, 0, self._now_s):
             raise ConnectionViolation(ErrorCode.ENHANCE_YOUR_CALM, "too many streams reset")
 
     def _reject(self, stream_id: int, code: int, reason: str) -> None:
