@@ -40,7 +40,7 @@ class Walk(ctypes.Structure):
 
 
 def pack_address(ip: IPv4Address | IPv6Address) -> bytes:
-    """struct address: IPv4 as ::ffff:a.b.c.d."""
+    """The bytes of struct address: IPv4 as ::ffff:a.b.c.d."""
     return ip.packed if ip.version == 6 else bytes(10) + b"\xff\xff" + ip.packed
 
 

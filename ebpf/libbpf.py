@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 # Source: enum bpf_attach_type, include/uapi/linux/bpf.h.
 SK_LOOKUP = 36
@@ -24,7 +25,6 @@ _PrintFunction = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_char_p, c
 _warnings: list[str] = []
 
 
-@_PrintFunction
 def _collect(level: int, form: bytes, arguments: int) -> int:
     """Keeps libbpf's warnings for the error that follows them; `arguments` is a va_list, which the ABI passes as a pointer."""
     if level == _WARN:
@@ -32,6 +32,9 @@ def _collect(level: int, form: bytes, arguments: int) -> int:
         ctypes.CDLL(None).vsnprintf(line, _LINE_BYTES, form, ctypes.c_void_p(arguments))
         _warnings[:] = [*_warnings, *line.value.decode(errors="replace").splitlines()][-_KEPT_LINES:]
     return 0
+
+
+_COLLECT = _PrintFunction(_collect)  # lives as long as libbpf may call it
 
 
 @cache
@@ -45,7 +48,7 @@ def _library() -> ctypes.CDLL:
     for name in ("open_file", "find_map_by_name", "find_program_by_name"):
         getattr(library, f"bpf_object__{name}").restype = ctypes.c_void_p
     library.libbpf_set_print.restype = ctypes.c_void_p
-    library.libbpf_set_print(_collect)
+    library.libbpf_set_print(_COLLECT)
     return library
 
 
@@ -93,7 +96,7 @@ class Object:
             self.close()
             raise
 
-    def __enter__(self) -> "Object":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -4,10 +4,12 @@ Opened anew for each use, so that nothing here is state of the agent: what the k
 """
 
 import ctypes
+import hashlib
 import os
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cache
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
@@ -18,6 +20,7 @@ OBJECTS = Path(__file__).parent / "objects"
 _MAPS = ("listeners", "own", "settings", "originals")
 _PROGRAMS = ("capture", "loop")
 _LINK = "link"
+_BUILD = "build"
 _FIRST = struct.pack("=I", 0)
 _PRESENT = struct.pack("=I", 1)
 
@@ -36,27 +39,37 @@ def opened(path: Path) -> Iterator[int]:
         os.close(fd)
 
 
+@cache
+def _build() -> int:
+    """Tells versions of the programs apart; fits an s64."""
+    return int.from_bytes(hashlib.sha256((OBJECTS / "capture.bpf.o").read_bytes()).digest()[:7])
+
+
 def create(directory: Path) -> None:
-    """Loads the programs of one pod and pins programs and maps; nothing is attached yet.
+    """Loads the programs of one pod and pins programs and maps; nothing is attached yet. What was pinned there is replaced.
 
     Raises:
         OSError: the kernel refuses; what was pinned until then is unpinned.
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    originals = read_originals(directory)
+    remove(directory)
+    directory.mkdir(parents=True)
     try:
         with libbpf.Object(OBJECTS / "capture.bpf.o") as programs:
             for name in _MAPS:
                 libbpf.pin(programs.map(name), directory / name)
             for name in _PROGRAMS:
                 libbpf.pin(programs.program(name), directory / name)
+        for name, value in ({**originals, _BUILD: _build()}).items():
+            note_original(directory, name, value)
     except OSError:
         remove(directory)
         raise
 
 
 def complete(directory: Path) -> bool:
-    """Whether everything that `create` pins is there."""
-    return all((directory / name).exists() for name in (*_MAPS, *_PROGRAMS))
+    """Whether everything that `create` pins is there, and of this version."""
+    return all((directory / name).exists() for name in (*_MAPS, *_PROGRAMS)) and _read_notes(directory).get(_BUILD) == _build()
 
 
 def remove(directory: Path) -> None:
@@ -136,8 +149,12 @@ def write_settings(directory: Path, settings: Settings) -> None:
         libbpf.map_update(fd, _FIRST, bytes(settings))
 
 
-def read_originals(directory: Path) -> Mapping[str, int]:
+def read_originals(directory: Path) -> dict[str, int]:
     """The values that were noted before capture changed them, by name; none when nothing is pinned."""
+    return {name: value for name, value in _read_notes(directory).items() if name != _BUILD}
+
+
+def _read_notes(directory: Path) -> Mapping[str, int]:
     try:
         with opened(directory / "originals") as originals:
             found = libbpf.mapping_of(originals, ORIGINAL_NAME_BYTES, struct.calcsize("=q"))
