@@ -56,6 +56,8 @@ def advance(connection: Connection, event: Event) -> Connection:
     changed = replace(connection, changed_ns=event.time_ns)
     if event.socket:
         changed = _follow_socket(changed, event)
+    elif not connection.local.port:
+        changed = replace(changed, local=event.local)
     match event.kind:
         case Kind.RETRANSMIT:
             return replace(changed, retransmits=changed.retransmits + 1)

@@ -55,6 +55,10 @@ class Observer:
         flags = [f"-I{_HERE}", *preparation.headers.flags, *preparation.macros]
         self._send({"program": str(_HERE / "program.c"), "flags": flags, "parent": os.getpid()})
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def watch(self, namespaces: Iterable[int], addresses: Iterable[str]) -> list[Event | Lost]:
         """Watches these and nothing else from now on; returns what was told in the meantime.
 

@@ -58,8 +58,8 @@ class ConnectionTable:
         verdicts: dict[int, Judged] = {}
         for number, connection in self._connections.items():
             verdict = judge(connection, ztunnels.get((connection.netns, connection.local), ()), now_ns)
-            # The other end may be forgotten earlier than this one.
-            self._connections[number] = replace(connection, captured=verdict is Verdict.CAPTURED)
+            if verdict is Verdict.CAPTURED and not connection.captured:
+                self._connections[number] = replace(connection, captured=True)  # the other end may be forgotten earlier than this one
             verdicts[number] = connection, verdict
         return verdicts
 
@@ -76,6 +76,9 @@ class ConnectionTable:
 
     def _find(self, event: Event) -> int | None:
         path = self._by_path.get((event.netns, event.local, event.remote))
+        if path is None and not event.socket:
+            # The first packet of a socket that connects may be told of before the port that it was given.
+            path = self._by_path.get((event.netns, SocketAddress(event.local.ip, 0), event.remote))
         if event.kind is Kind.STATE and event.old_state in {CLOSED, LISTEN}:
             # A new connection; of one that packets alone have told of so far it is the socket.
             return path if path is not None and self._connections[path].state == NO_STATE else None

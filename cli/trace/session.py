@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from cli.trace_pods import RunningPod, watch_of
+from cli.trace.pods import RunningPod, watch_of
 from ebpf.observe.events import Event
 from ebpf.observe.observer import Lost, Observer
 from ebpf.observe.sockets import open_connections

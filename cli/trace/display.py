@@ -9,8 +9,10 @@ import click
 from rich.console import Console
 from rich.live import Live
 
-from cli.trace_session import Batch
-from cli.trace_view import Words, describe, event_fields, json_of, line_of, table_of
+from cli.trace.lines import describe, event_fields, json_of, line_of
+from cli.trace.session import Batch
+from cli.trace.table import table_of
+from cli.trace.words import Words
 from ebpf.observe.events import Kind
 from ebpf.observe.table import Judged
 from ebpf.observe.verdict import Verdict

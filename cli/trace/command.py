@@ -1,4 +1,4 @@
-"""`ambient trace`: a pod's connections as the kernel sees them."""
+"""The command: its options, its errors, its loop."""
 
 import os
 import sys
@@ -11,8 +11,8 @@ import click
 from mesh.errors import ConfigError, ConfigErrors
 
 if TYPE_CHECKING:
-    from cli.trace_display import Display
-    from cli.trace_pods import RunningPod
+    from cli.trace.display import Display
+    from cli.trace.pods import RunningPod
 
 # Four times a second: as often as round-trip times are told, and as people can read.
 _REFRESH_S = 0.25
@@ -51,8 +51,8 @@ def _fail(problems: tuple[str, ...]) -> None:
 
 
 def _trace(wanted: str | None, lines: bool, as_json: bool, duration_s: float | None) -> None:
-    from cli.trace_session import Session
-    from cli.trace_view import Words
+    from cli.trace.session import Session
+    from cli.trace.words import Words
     from ebpf.observe.observer import Observer
     from ebpf.observe.requirements import prepare
 
@@ -73,7 +73,7 @@ def _finder(wanted: str | None) -> Callable[[], "list[RunningPod]"]:
     Raises:
         ConfigError: the pod that is wanted does not run now, or there is no lab.
     """
-    from cli.trace_pods import choose, running_pods
+    from cli.trace.pods import choose, running_pods
     from lab.layout import layout_of
 
     layout = layout_of(os.environ)
@@ -84,6 +84,6 @@ def _finder(wanted: str | None) -> Callable[[], "list[RunningPod]"]:
 def _display(lines: bool, as_json: bool) -> "Display":
     from rich.console import Console
 
-    from cli.trace_display import LineDisplay, TableDisplay
+    from cli.trace.display import LineDisplay, TableDisplay
 
     return LineDisplay(as_json) if lines or as_json else TableDisplay(Console())
