@@ -1,0 +1,1 @@
+"""Nodes and pods of a cluster as network namespaces of one machine."""

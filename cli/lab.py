@@ -1,0 +1,158 @@
+"""`ambient lab`: brings nodes and pods up, changes them, looks at them, takes them down."""
+
+import json
+import os
+from pathlib import Path
+
+import click
+
+from cli.status import print_status
+from lab import api
+from lab.edits import parse_label
+from lab.errors import LabError
+from lab.layout import Layout, layout_of
+from lab.options import CAPTURE_MODES, Options
+
+SAMPLE = Path(api.__file__).parent / "manifests"
+_DEFAULTS = Options()
+_NAMESPACE = click.option("-n", "--namespace", default="default", show_default=True, help="The namespace of the pod.")
+_FILES = click.option(
+    "-f", "--filename", "paths", required=True, multiple=True, type=click.Path(path_type=Path, exists=True, allow_dash=True),
+    help="A file of manifests, a directory of them, or - for standard input.",
+)  # fmt: skip
+
+
+@click.group()
+@click.pass_context
+def lab(ctx: click.Context) -> None:
+    """Nodes and pods as network namespaces of this machine.
+
+    AMBIENT_LAB names the lab, so that there can be several at a time.
+    """
+    ctx.obj = layout_of(os.environ)
+
+
+@lab.command()
+@click.option("--nodes", default=_DEFAULTS.nodes, show_default=True, help="How many nodes.")
+@click.option("--manifests", type=click.Path(path_type=Path, exists=True), default=SAMPLE, help="A file or directory; else a sample.")
+@click.option(
+    "--capture", type=click.Choice(CAPTURE_MODES), default=_DEFAULTS.capture, show_default=True, help="How connections are captured."
+)
+@click.option("--mesh/--no-mesh", default=True, help="Whether to run the mesh, or pods and services alone.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of all programs, such as LOG_LEVEL=debug.")
+@click.option("--timeout", "time_limit_s", default=api.DEFAULT_TIME_LIMIT_S, show_default=True, help="Seconds until all must be ready.")
+@click.pass_obj
+def up(layout: Layout, nodes: int, manifests: Path, capture: str, mesh: bool, settings: tuple[str, ...], time_limit_s: float) -> None:
+    """Bring the lab up; returns when everything in it is ready."""
+    pairs = dict(_pair(text) for text in settings)
+    options = Options(nodes, capture, mesh, pairs)
+    api.up(layout, options, api.read_manifests(manifests), click.echo, time_limit_s)
+    click.echo("the lab is up; `ambient lab status` shows it")
+
+
+@lab.command()
+@click.pass_obj
+def down(layout: Layout) -> None:
+    """Take the lab down, in whatever state it is; nothing of it is left."""
+    click.echo("the lab is down" if api.down(layout) else "there was no lab")
+
+
+@lab.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.pass_obj
+def status(layout: Layout, as_json: bool) -> None:
+    """Show nodes, pods and services."""
+    document = api.Lab(layout).status()
+    if as_json:
+        click.echo(json.dumps(document, indent=2))
+    else:
+        print_status(document)
+
+
+@lab.command()
+@_FILES
+@click.option("--prune", is_flag=True, help="Delete what the manifests do not name.")
+@click.option("--wait/--no-wait", default=True, help="Whether to wait until pods are ready.")
+@click.pass_obj
+def apply(layout: Layout, paths: tuple[Path, ...], prune: bool, wait: bool) -> None:
+    """Add the objects of manifests, or update those that there are."""
+    handle = api.Lab(layout)
+    handle.apply(_read(paths), prune=prune)
+    if wait:
+        handle.wait(say=click.echo)
+
+
+@lab.command()
+@_FILES
+@click.pass_obj
+def delete(layout: Layout, paths: tuple[Path, ...]) -> None:
+    """Delete the objects that manifests name; returns when their pods have ended."""
+    api.Lab(layout).delete(_read(paths))
+
+
+@lab.command()
+@click.argument("kind", type=click.Choice(("namespace", "pod", "service")))
+@click.argument("name")
+@click.argument("changes", nargs=-1, required=True, metavar="KEY=VALUE|KEY-…")
+@_NAMESPACE
+@click.pass_obj
+def label(layout: Layout, kind: str, name: str, changes: tuple[str, ...], namespace: str) -> None:
+    """Set labels of a namespace, pod or service, or take them away."""
+    qualified = name if kind == "namespace" or "/" in name else f"{namespace}/{name}"
+    api.Lab(layout).label(kind, qualified, dict(map(parse_label, changes)))
+    click.echo(f"{kind}/{name} labelled")
+
+
+@lab.command(name="exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@_NAMESPACE
+@click.argument("pod")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.pass_obj
+def exec_(layout: Layout, namespace: str, pod: str, command: tuple[str, ...]) -> None:
+    """Run a command in a pod: its network, its /etc/hosts, its environment, this terminal."""
+    target = api.Lab(layout).pod(pod if "/" in pod else f"{namespace}/{pod}")
+    argv = target.command(command[1:] if command[0] == "--" else command)
+    terminal = {name: os.environ[name] for name in ("TERM",) if name in os.environ}
+    os.execve(argv[0], argv, {**terminal, **target.env})  # noqa: S606 no shell is what is wanted
+
+
+@lab.command()
+@_NAMESPACE
+@click.argument("what", metavar="ztunnel|agent|controlplane|lab|POD")
+@click.option("--node", help="Of ztunnel or agent: on this node alone.")
+@click.option("-f", "--follow", is_flag=True, help="Go on as the log grows.")
+@click.pass_obj
+def logs(layout: Layout, namespace: str, what: str, node: str | None, follow: bool) -> None:
+    """Print the log of a program of the mesh, of the lab itself, or of a pod."""
+    paths = [str(path) for path in log_paths(layout, namespace, what, node)]
+    os.execvp("tail", ["tail", "--lines=+1", *(["--follow=name", "--retry"] if follow else []), "--", *paths])  # noqa: S606
+
+
+def log_paths(layout: Layout, namespace: str, what: str, node: str | None) -> list[Path]:
+    """The logs that are meant.
+
+    Raises:
+        LabError: there are none; with what there is.
+    """
+    if what in ("ztunnel", "agent"):
+        paths = sorted((layout.logs / node).glob(f"{what}.log") if node else layout.logs.glob(f"*/{what}.log"))
+    elif what in ("controlplane", "lab"):
+        paths = [layout.process_log(what)]
+    else:
+        owner, _, name = what.rpartition("/")
+        paths = [layout.pod_log(owner or namespace, name)]
+    if not paths or not paths[0].exists():
+        known = sorted(str(path.relative_to(layout.logs)).removesuffix(".log") for path in layout.logs.rglob("*.log"))
+        raise LabError(f"no log of {what}{f' on {node}' if node else ''}; there are: {', '.join(known) or 'none, the lab is not up'}")
+    return paths
+
+
+def _read(paths: tuple[Path, ...]) -> dict[str, str]:
+    return {name: text for path in paths for name, text in api.read_manifests(path).items()}
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, assigned, value = text.partition("=")
+    if not (key and assigned):
+        raise LabError(f"--set {text}: expected KEY=VALUE")
+    return key, value

@@ -1,0 +1,129 @@
+"""What a lab holds: every object as the user gave it, and as the lab resolved it. Changes do no I/O and make a new one."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from lab.documents import Body, Given, Key
+from lab.resolve import resolve_namespace, resolve_pod, resolve_service, with_labels, with_name
+from lab.scheduling import Placement, free_pod_addresses, free_service_addresses, next_node
+from mesh.errors import ConfigError, ConfigErrors
+from mesh.kubernetes import Pod, Service
+
+# Objects are resolved in the order in which they refer to one another.
+_ORDER = ("Namespace", "ServiceAccount", "Service", "Pod")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An object: `given` decides whether applying it again changes anything."""
+
+    given: Body
+    resolved: Body
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Args:
+    nodes: names, in the order of their numbers.
+    placed: how many pods were given a node in turn so far.
+    """
+
+    nodes: tuple[str, ...]
+    entries: Mapping[Key, Entry] = field(default_factory=dict)
+    placed: int = 0
+
+    def bodies(self, kind: str) -> Mapping[tuple[str, str], Body]:
+        """The resolved objects of a kind by (namespace, name)."""
+        return {key[1:]: entry.resolved for key, entry in self.entries.items() if key[0] == kind}
+
+    def pods(self) -> Mapping[tuple[str, str], Pod]:
+        return {name: Pod.model_validate(body) for name, body in self.bodies("Pod").items()}
+
+    def services(self) -> Mapping[tuple[str, str], Service]:
+        return {name: Service.model_validate(body) for name, body in self.bodies("Service").items()}
+
+    def namespaces(self) -> tuple[str, ...]:
+        return tuple(sorted(name for _, name in self.bodies("Namespace")))
+
+    def resolved(self, key: Key, body: Body) -> "Cluster":
+        """The same with another resolved body of an object that there is."""
+        return replace(self, entries={**self.entries, key: replace(self.entries[key], resolved=body)})
+
+    def without(self, keys: Iterable[Key]) -> "Cluster":
+        gone = frozenset(keys)
+        return replace(self, entries={key: entry for key, entry in self.entries.items() if key not in gone})
+
+
+def empty_cluster(nodes: tuple[str, ...]) -> Cluster:
+    """A new cluster: like every Kubernetes it has the namespace "default"."""
+    return _apply_one(Cluster(nodes), Given("", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}}), "")
+
+
+def apply(cluster: Cluster, objects: Iterable[Given], new_uid: Callable[[], str]) -> Cluster:
+    """Adds objects, or updates those that there are: labels and annotations in place; a pod whose spec differs becomes a new pod.
+
+    Raises:
+        ConfigErrors: what cannot be placed or addressed; the objects themselves must have been checked before.
+    """
+    errors: list[ConfigError] = []
+    for given in sorted(objects, key=lambda one: _ORDER.index(one.key[0]) if one.key[0] in _ORDER else len(_ORDER)):
+        try:
+            cluster = _apply_one(cluster, given, new_uid())
+        except ConfigError as error:
+            errors.append(error)
+    if errors:
+        raise ConfigErrors(tuple(errors))
+    return cluster
+
+
+def _apply_one(cluster: Cluster, given: Given, uid: str) -> Cluster:
+    key, body = given.key, with_name(given.body, given.key)
+    old = cluster.entries.get(key)
+    if old is not None and old.given == given.body:
+        return cluster
+    placed = cluster.placed
+    match key[0]:
+        case "Namespace":
+            resolved = resolve_namespace(body)
+        case "Service":
+            resolved = resolve_service(body, free_service_addresses(given, cluster.without([key]).services().values()))
+        case "Pod" if old is not None and old.given["spec"] == given.body["spec"]:
+            resolved = {**old.resolved, "metadata": {**body["metadata"], "uid": old.resolved["metadata"]["uid"]}}
+        case "Pod":
+            placement, placed = _place(cluster.without([key]), given)
+            resolved = resolve_pod(given.source, body, uid, placement)
+        case _:
+            resolved = body
+    if old is not None:
+        resolved = _keep_labels(resolved, old)
+    return replace(cluster, entries={**cluster.entries, key: Entry(given.body, resolved)}, placed=placed)
+
+
+def _keep_labels(resolved: Body, old: Entry) -> Body:
+    """Labels that no manifest gave (`ambient lab label` did) stay, as kubectl's apply leaves them."""
+    manifest = (old.given.get("metadata") or {}).get("labels") or {}
+    set_by_hand = {name: value for name, value in (old.resolved["metadata"].get("labels") or {}).items() if name not in manifest}
+    given = resolved["metadata"].get("labels") or {}
+    return with_labels(resolved, {**set_by_hand, **given}) if set_by_hand else resolved
+
+
+def _place(cluster: Cluster, given: Given) -> tuple[Placement, int]:
+    twin = next((key for key in cluster.entries if key[0] == "Pod" and "-".join(key) == "-".join(given.key)), None)
+    if twin is not None:
+        expected = f"another name: its network namespace would be that of pod {twin[2]} in {twin[1]}"
+        raise ConfigError(f"{given.source}metadata.name", given.key[2], expected)
+    node, placed = next_node(given, cluster.nodes, cluster.placed)
+    return free_pod_addresses(given, node, cluster.pods().values()), placed
+
+
+def relabel(cluster: Cluster, key: Key, changes: Mapping[str, str | None]) -> Cluster:
+    """Sets labels of an object, or takes away those whose value is None.
+
+    Raises:
+        ConfigError: there is no such object.
+    """
+    if key not in cluster.entries:
+        known = ", ".join(sorted(f"{namespace}/{name}" for kind, namespace, name in cluster.entries if kind == key[0]))
+        raise ConfigError(key[0].lower(), f"{key[1]}/{key[2]}", f"one of {known}")
+    entry = cluster.entries[key]
+    return replace(cluster, entries={**cluster.entries, key: Entry(entry.given, with_labels(entry.resolved, changes))})

@@ -1,0 +1,34 @@
+"""Asks the programs of the mesh how they are."""
+
+import http.client
+import json
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from lab.layout import Layout
+from lab.mesh_programs import AGENT_PORT
+from lab.probing import get, is_ready
+from lab.status import AgentPod, Observed
+from lab.supervisor import Program
+
+# Probes are short; this many at once keep a lab of many nodes quick to look at.
+_AT_ONCE = 8
+
+
+def observe(layout: Layout, nodes: Sequence[str], programs: Sequence[Program], *, mesh: bool) -> Observed:
+    """Probes everything; what does not answer counts as not ready, and its pods as not captured."""
+    if not mesh:
+        return Observed(mesh=False, programs={}, agent_pods={})
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        ready = pool.map(lambda program: is_ready(program.netns, program.readiness_port), programs)
+        answers = pool.map(lambda node: get(layout.node_netns(node), AGENT_PORT, "/pods"), nodes)
+        programs_ready = {program.name: one for program, one in zip(programs, ready, strict=True)}
+        bodies = [answer.body for answer in answers if answer is not None and answer.status == http.client.OK]
+        agent_pods = dict(pair for body in bodies for pair in read_agent_pods(body))
+    return Observed(mesh=True, programs=programs_ready, agent_pods=agent_pods)
+
+
+def read_agent_pods(body: bytes) -> Iterable[tuple[str, AgentPod]]:
+    """Reads an agent's /pods, as docs/runtime.md has it."""
+    for pod in json.loads(body):
+        yield pod["uid"], AgentPod(bool(pod["captured"]), str(pod.get("error") or ""))

@@ -1,0 +1,1 @@
+"""Programs that the sample manifests run in pods."""
