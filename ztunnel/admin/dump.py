@@ -1,0 +1,84 @@
+"""What /config_dump shows: everything that decisions are made from. Never a key. Pure."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from mesh.model import Service, Workload
+from ztunnel.certificates.request import Certificate, printable_time
+from ztunnel.discovery.store import Resource
+from ztunnel.engine.interface import Counters, EngineState
+from ztunnel.pods import LocalPod
+from ztunnel.telemetry.labels import destination_fields, source_fields
+from ztunnel.telemetry.reports import Report
+
+Json = dict[str, Any]
+
+
+def dump_resources(resources: Iterable[Resource]) -> tuple[list[Json], list[Json]]:
+    """Returns the workloads and the services, by name."""
+    held = list(resources)
+    workloads = sorted((one for one in held if isinstance(one, Workload)), key=lambda one: one.uid)
+    services = sorted((one for one in held if isinstance(one, Service)), key=lambda one: one.key)
+    return [_workload(one) for one in workloads], [_service(one) for one in services]
+
+
+def dump_pods(pods: Iterable[LocalPod]) -> list[Json]:
+    return [
+        {**asdict(pod.info), "number": pod.number, "identity": str(pod.identity), "workload": pod.workload_uid, "netns_inode": pod.netns[1]}
+        for pod in sorted(pods, key=lambda pod: pod.number)
+    ]
+
+
+def dump_certificates(held: Mapping[str, Certificate], missing: Iterable[str], now_s: float) -> list[Json]:
+    shown = [
+        {
+            "identity": identity,
+            "state": "valid" if certificate.validity.not_after_s > now_s else "expired",
+            "serial": certificate.serial,
+            "not_before": printable_time(certificate.validity.not_before_s),
+            "not_after": printable_time(certificate.validity.not_after_s),
+        }
+        for identity, certificate in sorted(held.items())
+    ]
+    return shown + [{"identity": identity, "state": "missing"} for identity in sorted(missing)]
+
+
+def dump_engine(name: str, state: EngineState) -> Json:
+    return {"name": name, **asdict(state)}
+
+
+def dump_flows(reports: Iterable[Report], counters: Iterable[Counters]) -> list[Json]:
+    """Returns what is told apart and has carried connections, with the engine's counters."""
+    by_number = {counter.report: counter for counter in counters}
+    return [_flow(report, by_number[report.number]) for report in reports if report.number in by_number]
+
+
+def _flow(report: Report, counter: Counters) -> Json:
+    labels = {key: value for key, value in (*source_fields(report.labels), *destination_fields(report.labels)) if value is not None}
+    return {**labels, **asdict(counter)}
+
+
+def _workload(workload: Workload) -> Json:
+    return {
+        "uid": workload.uid,
+        "identity": str(workload.identity),
+        "addresses": list(map(str, workload.addresses)),
+        "network": workload.network,
+        "node": workload.node,
+        "protocol": workload.tunnel_protocol.value,
+        "healthy": workload.healthy,
+        "workload_name": workload.workload_name,
+        "canonical_name": workload.canonical_name,
+        "canonical_revision": workload.canonical_revision,
+        "services": {key: [asdict(port) for port in ports] for key, ports in workload.services.items()},
+    }
+
+
+def _service(service: Service) -> Json:
+    return {
+        "name": service.key,
+        "addresses": list(map(str, service.addresses)),
+        "network": service.network,
+        "ports": [asdict(port) for port in service.ports],
+    }

@@ -1,0 +1,32 @@
+"""The certificate authority's client: one request, one checked certificate."""
+
+import time
+
+import mesh.wire.ca_pb2 as pb
+from mesh.identity import Identity
+from mesh.wire.ca_grpc import IstioCertificateServiceStub
+from ztunnel.certificates.request import Certificate, check_reply, make_request
+from ztunnel.config import ControlPlaneSettings
+from ztunnel.control_plane import bearer, open_channel, read_roots
+
+# Certificates of the mesh live a day; a CA may give less.
+VALIDITY_S = 24 * 3600
+# Connecting, signing and both ways back; a CA that takes longer is away.
+TIMEOUT_S = 10.0
+
+
+async def fetch_certificate(settings: ControlPlaneSettings, identity: Identity) -> Certificate:
+    """Asks the CA for a certificate of a pod's identity, with a fresh key.
+
+    Each call has its own connection: there are two calls a day, and an idle connection costs more than a handshake.
+
+    Raises:
+        one of ztunnel.control_plane.CALL_ERRORS; a CredentialError when the reply is not what was asked for.
+    """
+    request = make_request(identity)
+    message = pb.IstioCertificateRequest(csr=request.csr, validity_duration=VALIDITY_S)
+    message.metadata["ImpersonatedIdentity"] = str(identity)
+    async with open_channel(settings, settings.ca) as channel:
+        stub = IstioCertificateServiceStub(channel)
+        reply = await stub.CreateCertificate(message, timeout=TIMEOUT_S, metadata=bearer(settings.auth_token))
+    return check_reply(request, identity, list(reply.cert_chain), read_roots(settings.root_cert), time.time())

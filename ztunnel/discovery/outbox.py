@@ -1,0 +1,53 @@
+"""What waits to be sent on the stream: acknowledgements in order, subscriptions merged."""
+
+import asyncio
+from collections.abc import Iterable
+
+from envoy.service.discovery.v3 import discovery_pb2 as xds  # type: ignore[import-untyped]  # xds-protos has no types
+
+from ztunnel.discovery import wire
+
+
+class Outbox:
+    """Filled by anybody, emptied by the one sender of the stream. A new stream starts with nothing but its first request."""
+
+    def __init__(self) -> None:
+        self._requests: list[xds.DeltaDiscoveryRequest] = []
+        self._subscribe: set[str] = set()
+        self._unsubscribe: set[str] = set()
+        self._filled = asyncio.Event()
+
+    def restart(self, first: xds.DeltaDiscoveryRequest) -> None:
+        """Forgets what an earlier stream did not send: the first request says it all."""
+        self._requests = [first]
+        self._subscribe.clear()
+        self._unsubscribe.clear()
+        self._filled.set()
+
+    def subscribe(self, name: str) -> None:
+        self._unsubscribe.discard(name)
+        self._subscribe.add(name)
+        self._filled.set()
+
+    def unsubscribe(self, names: Iterable[str]) -> None:
+        for name in names:
+            if name in self._subscribe:
+                self._subscribe.discard(name)
+            else:
+                self._unsubscribe.add(name)
+        self._filled.set()
+
+    def acknowledge(self, request: xds.DeltaDiscoveryRequest) -> None:
+        self._requests.append(request)
+        self._filled.set()
+
+    async def take(self) -> list[xds.DeltaDiscoveryRequest]:
+        """Waits until there is something, and returns all of it in the order to send it in."""
+        await self._filled.wait()
+        self._filled.clear()
+        requests, self._requests = self._requests, []
+        if self._subscribe or self._unsubscribe:
+            requests.append(wire.subscribe_request(self._subscribe, self._unsubscribe))
+            self._subscribe.clear()
+            self._unsubscribe.clear()
+        return requests

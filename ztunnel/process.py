@@ -1,0 +1,139 @@
+"""The whole of ztunnel: what is made from what, started in order, drained at the end."""
+
+import asyncio
+import gc
+import signal
+import sys
+import time
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import structlog
+
+from mesh.identity import Identity
+from ztunnel.admin import dump
+from ztunnel.admin.readiness import obstacles
+from ztunnel.admin.server import AdminServer, Pages
+from ztunnel.certificates.authority import fetch_certificate
+from ztunnel.certificates.keeper import CertificateKeeper
+from ztunnel.certificates.request import Certificate
+from ztunnel.config import Settings
+from ztunnel.decisions import Surroundings
+from ztunnel.discovery.client import Discovery
+from ztunnel.engine import make_engine
+from ztunnel.enrolment import Enrolment
+from ztunnel.notices import NoticePump
+from ztunnel.pods import LocalPods
+from ztunnel.resolver import Resolver
+from ztunnel.telemetry.access import AccessLog
+from ztunnel.telemetry.lines import FORMATS
+from ztunnel.telemetry.logs import LogLevel, configure
+from ztunnel.telemetry.metrics import MeshCollector, make_registry, render
+from ztunnel.telemetry.output import Output
+from ztunnel.telemetry.reports import Reports
+from ztunnel.upkeep import Upkeep
+from ztunnel.zds.client import ZdsClient
+
+log = structlog.get_logger(scope="ztunnel")
+
+
+async def serve(settings: Settings) -> None:
+    """Runs ztunnel until SIGTERM or SIGINT, then drains.
+
+    Raises:
+        ConfigError: the engine that was asked for is not there.
+        OSError: an admin port cannot be had.
+    """
+    output = Output(sys.stdout.fileno())
+    try:
+        level = LogLevel(settings.logs.level)
+        configure(FORMATS[settings.logs.format], output, level)
+        await Process(settings, output, level).run()
+    finally:
+        output.close()
+
+
+class Process:
+    """Owns all parts. Made inside the running loop."""
+
+    def __init__(self, settings: Settings, output: Output, level: LogLevel) -> None:
+        self._settings = settings
+        self._pods = LocalPods(settings.node.cluster_id, settings.node.trust_domain)
+        self._reports = Reports()
+        self._pump = NoticePump()
+        self._engine = make_engine(settings.engine, self._pump.wake)
+        self._upkeep = Upkeep(self._engine, self._reports, self._pump.drain)
+        self._discovery = Discovery(settings.node, settings.control_plane, self._upkeep.invalidate)
+        self._certificates = CertificateKeeper(self._fetch, self._engine)
+        around = Surroundings(settings.node, self._discovery.store, self._pods, self._reports.number)
+        self._resolver = Resolver(self._engine, self._discovery, self._certificates, around)
+        style = FORMATS[settings.logs.format]
+        self._access = AccessLog(self._reports, style, output.write, self._pod_name, time.time, lambda: level.allows("info"))
+        self._pump.attach(self._engine, self._resolver.miss, self._access)
+        enrolment = Enrolment(
+            self._pods, self._engine, self._certificates, self._discovery, self._upkeep.invalidate, settings.drain_timeout_s
+        )
+        self._zds = ZdsClient(settings.inpod_uds, enrolment)
+        registry = make_registry(MeshCollector(self._engine, self._reports, self._access, output, _version(), self._pump.drain))
+        self._admin = AdminServer(settings.admin, Pages(self._dump, lambda: render(registry), self._obstacles, level))
+
+    async def run(self) -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        node = self._settings.node
+        log.info("ztunnel starts", engine=self._engine.name, node=node.name, version=_version(), trust_domain=node.trust_domain)
+        # What is there by now stays: the collector need not look through it again and again.
+        gc.freeze()
+        try:
+            await self._admin.start()
+            await self._serve_until(stop)
+        finally:
+            await self._admin.stop()
+
+    async def _serve_until(self, stop: asyncio.Event) -> None:
+        async with asyncio.TaskGroup() as group:
+            enrolling = group.create_task(self._zds.run())
+            parts = (self._discovery.run(), self._certificates.run(), self._resolver.run(), self._upkeep.run(self._discovery))
+            tasks = [group.create_task(part) for part in parts]
+            await stop.wait()
+            log.info("ztunnel drains", timeout_s=self._settings.drain_timeout_s, connections=self._engine.state().connections)
+            enrolling.cancel()
+            await self._engine.stop(self._settings.drain_timeout_s)
+            self._pump.drain()
+            for task in tasks:
+                task.cancel()
+        log.info("ztunnel stopped")
+
+    async def _fetch(self, identity: Identity) -> Certificate:
+        return await fetch_certificate(self._settings.control_plane, identity)
+
+    def _pod_name(self, number: int) -> str:
+        pod = self._pods.by_number(number)
+        return f"{pod.info.namespace}/{pod.info.name}" if pod else f"pod {number}, which has left"
+
+    def _obstacles(self) -> tuple[str, ...]:
+        return obstacles(self._discovery.synced, self._zds.snapshot_received, self._certificates.missing())
+
+    def _dump(self) -> dict[str, Any]:
+        self._pump.drain()
+        workloads, services = dump.dump_resources(self._discovery.store.resources())
+        return {
+            "version": _version(),
+            "node": self._settings.node.name,
+            "control_plane": {"connected": self._discovery.connected, "synced": self._discovery.synced},
+            "agent": {"connected": self._zds.connected, "snapshot_received": self._zds.snapshot_received},
+            "engine": dump.dump_engine(self._engine.name, self._engine.state()),
+            "pods": dump.dump_pods(self._pods),
+            "certificates": dump.dump_certificates(self._certificates.held(), self._certificates.missing(), time.time()),
+            "workloads": workloads,
+            "services": services,
+            "flows": dump.dump_flows(self._reports, self._engine.counters()),
+        }
+
+
+def _version() -> str:
+    try:
+        return version("ambient-mesh")
+    except PackageNotFoundError:
+        return "unknown"

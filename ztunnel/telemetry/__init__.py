@@ -1,0 +1,1 @@
+"""What the node proxy says of its connections: access-log lines, metrics, and the log of everything else."""
