@@ -89,17 +89,26 @@ def add_chains(chains: Chains) -> None:
 
 
 def remove_chains(chains: Chains) -> None:
-    """Removes every chain of ours from the table, and the table itself when capture was all that made it (nft)."""
+    """Removes every chain of ours from the table, and (nft) what is left empty of what they needed: built-in chains, the table."""
     before = _save(chains.family, chains.table)
     ours = [line[1:].split()[0] for line in before if line.startswith(f":{PREFIX}")]
     if not ours:
         return
     jumps = [f"-D {_builtin(chain)} -j {chain}" for chain in ours for _ in range(_jumps(before, chain))]
     _restore(chains.family, chains.table, [*jumps, *(f"-F {chain}" for chain in ours), *(f"-X {chain}" for chain in ours)])
-    if backend() == "nft" and _is_bare(_save(chains.family, chains.table)):
-        _run(["nft", "delete", "table", _NFT_FAMILIES[chains.family], chains.table])
+    if backend() == "nft":
+        _remove_bare(chains, [_builtin(chain) for chain in ours])
 
 
-def _is_bare(lines: list[str]) -> bool:
-    """Whether a table has neither rules, nor chains of a user, nor a policy other than ACCEPT."""
-    return all(line.startswith(("#", "*", "COMMIT")) or (line.startswith(":") and line.split()[1] == "ACCEPT") for line in lines)
+def _remove_bare(chains: Chains, builtin: list[str]) -> None:
+    """Removes those built-in chains that neither hold a rule nor refuse anything; with the last of them, the table."""
+    lines = _save(chains.family, chains.table)
+    declared = {line[1:].split()[0]: line.split()[1] for line in lines if line.startswith(":")}
+    used = {line.split()[1] for line in lines if line.startswith("-A")}
+    bare = {chain for chain, policy in declared.items() if policy == "ACCEPT" and chain not in used}
+    table = [_NFT_FAMILIES[chains.family], chains.table]
+    if bare == set(declared):
+        _run(["nft", "delete", "table", *table])
+        return
+    for chain in bare & set(builtin):
+        _run(["nft", "delete", "chain", *table, chain])

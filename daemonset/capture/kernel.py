@@ -79,17 +79,18 @@ class Ground:
 
     def _read_programs(self) -> Iterator[Item]:
         directory = self._site.pins
+        complete = pins.complete(directory)
         name = netlink.read_filter_name(self._routing)
         if name is not None:
-            yield LoopFilter(stale=name != _filter_name(directory))
+            yield LoopFilter(stale=not complete or name != _filter_name(directory))
         if not directory.exists():
             return
-        yield Programs(stale=not pins.complete(directory))
+        yield Programs(stale=not complete)
         for note in pins.read_originals(directory):
             if note != _CLSACT_NOTE and (_SYSCTLS / note).exists():
                 yield Sysctl(note, _read_sysctl(note))
         settings = pins.read_settings(directory)
-        if not pins.complete(directory) or settings is None:
+        if not complete or settings is None:
             return
         yield Own(pins.read_own(directory))
         if pins.attached_netns(directory) == os.fstat(self._site.netns).st_ino:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from daemonset.capture.items import Mode, Phase, Plan
 from daemonset.capture.apply import adopt, apply, survey
+from daemonset.capture.items import Mode, Phase, Plan
 from daemonset.capture.plan import plan_capture
 from ebpf.sockets import SocketWalker
 from tests.netns.capture.ground import BPFFS, Ground, make_ground

@@ -108,7 +108,7 @@ def snapshot(pod: Namespace) -> str:
     return pod.shell(
         """
 ip rule; ip -6 rule; ip route show table all; ip -6 route show table all | grep -v '^multicast\\|^anycast'
-iptables-nft-save | grep -v '^#' || true; ip6tables-nft-save | grep -v '^#' || true; nft list ruleset
+iptables-nft-save | grep -v '^#' || true; ip6tables-nft-save | grep -v '^#' || true; nft list ruleset | sed 's/counter packets [0-9]* bytes [0-9]*//'
 tc qdisc show; tc filter show dev lo ingress; tc filter show dev lo egress
 grep -r . /proc/sys/net/ipv4/conf /proc/sys/net/ipv6/conf 2>/dev/null | grep -v 'stable_secret\\|lo/' ; cat /proc/sys/net/ipv4/tcp_fwmark_accept
 """

@@ -1,7 +1,6 @@
 """Plans against the kernel: applying, verifying, repairing and undoing, and what is left afterwards."""
 
 import dataclasses
-import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -12,7 +11,7 @@ from daemonset.capture.items import LoopFilter, Mode, Phase, Plan, Programs, Rou
 from daemonset.capture.plan import EXEMPT_RULE, SWITCH_RULE, plan_capture
 from ebpf.sockets import SocketWalker
 from mesh.errors import CaptureError
-from tests.netns.capture.ground import MARK, Ground, snapshot, tcp
+from tests.netns.capture.ground import Ground, snapshot, tcp
 from tests.netns.capture.ztunnel import Ztunnel
 
 
