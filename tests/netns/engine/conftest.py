@@ -46,7 +46,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     if not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
     arguments = {name: pyfuncitem.funcargs[name] for name in inspect.signature(pyfuncitem.obj).parameters}
-    world: World = arguments["world"]
+    world = pyfuncitem.funcargs["world"]
+    assert isinstance(world, World)
 
     async def test() -> None:
         async with world:

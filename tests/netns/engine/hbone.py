@@ -187,9 +187,9 @@ class HbonePeer:
 
     def _take(self, event: Event) -> None:
         if isinstance(event, RequestReceived):
-            self.streams[event.stream_id] = Stream(self, event.stream_id, event.headers)
+            self.streams[event.stream_id] = Stream(self, event.stream_id, _text(event.headers))
         elif isinstance(event, ResponseReceived):
-            self.streams[event.stream_id].headers.update(event.headers)
+            self.streams[event.stream_id].headers.update(_text(event.headers))
         elif isinstance(event, DataReceived):
             self._take_data(event)
         elif isinstance(event, StreamEnded):
@@ -197,7 +197,7 @@ class HbonePeer:
         elif isinstance(event, StreamReset):
             self.streams[event.stream_id].reset_code = int(event.error_code)
         elif isinstance(event, ConnectionTerminated):
-            self.goaway_code = int(event.error_code)
+            self.goaway_code = int(event.error_code or 0)
         elif isinstance(event, PingAckReceived):
             self._pings_answered += 1
 
@@ -206,6 +206,11 @@ class HbonePeer:
         stream.data += event.data
         if not stream.hold and event.flow_controlled_length:
             self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+
+
+def _text(headers: Iterable[tuple[str | bytes, str | bytes]]) -> Iterable[tuple[str, str]]:
+    """The h2 library decodes them, and its types do not say so."""
+    return ((str(name), str(value)) for name, value in headers)
 
 
 async def open_tunnel(peers: Peers, pod: Pod, address: str, context: SSLContext, port: int = 15008) -> HbonePeer:

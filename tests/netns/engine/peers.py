@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 
 from tests.netns.engine.ground import Pod
 
@@ -121,9 +121,9 @@ class Peers:
         """Calls `close` when the test is over."""
         self._closers.append(close)
 
-    def run(self, work: Awaitable[None]) -> None:
+    def run(self, work: Coroutine[None, None, None]) -> None:
         """Runs something beside the test; its failure is the test's."""
-        self._tasks.append(asyncio.ensure_future(work))  # type: ignore[arg-type]
+        self._tasks.append(asyncio.ensure_future(work))
 
     async def close(self) -> None:
         for close in self._closers:
@@ -162,7 +162,7 @@ class Listener:
 
         self._peers.run(self._accept_all(greet))
 
-    async def _accept_all(self, serve: Callable[[Connection], Awaitable[None]]) -> None:
+    async def _accept_all(self, serve: Callable[[Connection], Coroutine[None, None, None]]) -> None:
         while True:
             sock, _ = await self._loop.sock_accept(self.sock)
             self._peers.closing(sock.close)

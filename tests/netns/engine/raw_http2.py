@@ -27,7 +27,7 @@ def encode(headers: list[tuple[str, str]]) -> bytes:
 def decode_status(answer: Frame) -> int:
     """The status of the first answer on a connection, or of one that does not lean on HPACK's dynamic table."""
     assert isinstance(answer, HeadersFrame), answer
-    return int(dict(Decoder().decode(answer.data))[":status"])
+    return int(dict(Decoder().decode(answer.data, raw=True))[b":status"])
 
 
 def connect_headers(authority: str) -> bytes:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from hyperframe.frame import RstStreamFrame
@@ -80,7 +80,7 @@ def endless_continuation() -> Iterator[bytes]:
         yield frame(CONTINUATION, 0, 1, b"\x00\x01x\x01y" * 100)
 
 
-EXCESSIVE = {
+EXCESSIVE: dict[str, tuple[Callable[[], Iterator[bytes]], set[int]]] = {
     "PING flood": (lambda: flood(frame(PING, 0, 0, bytes(8))), {ENHANCE_YOUR_CALM}),
     "SETTINGS flood": (lambda: flood(frame(SETTINGS, 0, 0)), {ENHANCE_YOUR_CALM}),
     "WINDOW_UPDATE flood": (lambda: flood(frame(WINDOW_UPDATE, 0, 0, (1).to_bytes(4, "big"))), {ENHANCE_YOUR_CALM}),
