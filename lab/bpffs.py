@@ -1,5 +1,6 @@
 """The lab's own bpffs, where its agents pin what they load: unmounted, everything in it is gone."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -22,7 +23,9 @@ def unmount(path: Path) -> None:
         return
     for directory, names, files in os.walk(path, topdown=False):
         for name in files:
-            (Path(directory) / name).unlink(missing_ok=True)
+            # The kernel's own entries (maps.debug, progs.debug) stay until the last.
+            with contextlib.suppress(PermissionError):
+                (Path(directory) / name).unlink(missing_ok=True)
         for name in names:
             (Path(directory) / name).rmdir()
     check(libc.umount2(bytes(path), _MNT_DETACH), f"unmount {path}")

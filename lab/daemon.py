@@ -1,4 +1,4 @@
-"""The process behind a lab: `python -m lab.daemon NAME`, in a fresh directory, does as it is told on the lab's socket until it is killed."""
+"""The process behind a lab: `python -m lab.daemon NAME`, in a fresh directory, obeys the lab's socket until it is killed."""
 
 import asyncio
 import os
