@@ -81,7 +81,8 @@ def update_subscription(subscription: Subscription, request: Request, resources:
     Source: xDS protocol: a client may have dropped a resource and asked for it anew before it unsubscribed.
     """
     again = {name for asked in request.subscribe for name in resources.lookup(asked)}
-    held = {name: version for name, version in subscription.held.items() if name not in again} if again else subscription.held
+    # It may hold them, so that it must be told should they go; no version is empty, so that they are sent.
+    held = {**subscription.held, **dict.fromkeys(again & subscription.held.keys(), "")}
     absent = subscription.absent - frozenset(request.subscribe)
     return _change_names(replace(subscription, held=held, absent=absent), request)
 

@@ -14,6 +14,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from tests.unit.controlplane.world import IDENTITY, World, certificate_request, csr, namespace, parse_chain, pod, utc_now
 
+PEM = "-----BEGIN CERTIFICATE REQUEST-----\n{}\n-----END CERTIFICATE REQUEST-----\n"
 P256 = ec.generate_private_key(ec.SECP256R1())
 ACCOUNT = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "books", "namespace": "shop"}}
 SHOP = (namespace("shop"), ACCOUNT, pod("a", "10.0.0.1", node="n1"), pod("b", "10.0.0.2", node="n2", account="books"))
@@ -65,6 +66,14 @@ def with_token(**changes: Any) -> Callable[[World], str]:
     return lambda world: f"Bearer {world.token(**changes)}"
 
 
+def forged_csr() -> str:
+    """A CSR whose last byte, which belongs to the signature, is another."""
+    lines = csr(P256, IDENTITY).splitlines()
+    der = bytearray(base64.b64decode("".join(lines[1:-1])))
+    der[-1] ^= 1
+    return PEM.format(base64.b64encode(der).decode())
+
+
 WHO, MAY, BAD = grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.INVALID_ARGUMENT
 REFUSALS = {
     "no token": Refusal(WHO, "no bearer token", authorization=lambda _: None),
@@ -86,13 +95,11 @@ REFUSALS = {
     "identity that is no text": Refusal(BAD, "lacks ImpersonatedIdentity", identity=7),
     "identity that is no SPIFFE id": Refusal(BAD, "not a SPIFFE identity", identity="https://shop"),
     "no CSR": Refusal(BAD, "malformed", csr=lambda: ""),
-    "rubbish for a CSR": Refusal(
-        BAD, "malformed", csr=lambda: "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n"
-    ),
+    "rubbish for a CSR": Refusal(BAD, "malformed", csr=lambda: PEM.format("AAAA")),
     "endless CSR": Refusal(BAD, "longer than", csr=lambda: "x" * 20_000),
     "CSR for P-384": Refusal(BAD, "not on P-256", csr=lambda: csr(ec.generate_private_key(ec.SECP384R1()), IDENTITY)),
     "CSR for RSA": Refusal(BAD, "not on P-256", csr=lambda: csr(rsa.generate_private_key(65537, 2048), IDENTITY)),
-    "CSR with a broken signature": Refusal(BAD, "signature is wrong", csr=lambda: forged_csr()),
+    "CSR with a broken signature": Refusal(BAD, "signature is wrong", csr=forged_csr),
     "CSR with another name": Refusal(BAD, "something else", csr=lambda: csr(P256, BOOKS)),
     "CSR with one name more": Refusal(BAD, "something else", csr=lambda: csr(P256, IDENTITY, BOOKS)),
     "negative duration": Refusal(BAD, "negative", duration=-1),
@@ -133,11 +140,3 @@ async def test_a_pod_that_left_the_node_takes_the_right_with_it(world: World) ->
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await plane.sign(certificate_request(csr(P256)), f"Bearer {world.token()}")
     assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
-
-
-def forged_csr() -> str:
-    """A CSR whose last byte, which belongs to the signature, is another."""
-    lines = csr(P256, IDENTITY).splitlines()
-    der = bytearray(base64.b64decode("".join(lines[1:-1])))
-    der[-1] ^= 1
-    return "\n".join([lines[0], base64.b64encode(der).decode(), lines[-1]]) + "\n"
