@@ -5,6 +5,7 @@ Source: the kernel's documentation, bpf/btf.rst, "BTF Type and String Encoding".
 
 import struct
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 MAGIC = 0xEB9F
@@ -23,6 +24,15 @@ _MAX_DEPTH = 32
 
 class BtfError(Exception):
     """The data is not BTF that we can read, or does not describe what was asked for."""
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Turns what reading beyond the data's end raises into BtfError."""
+    try:
+        yield
+    except (struct.error, ValueError, IndexError) as error:
+        raise BtfError(f"broken BTF: {error}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +63,7 @@ class Btf:
     types: tuple[_Type, ...]
     named: Mapping[tuple[int, str], int]
 
+    @_reading()
     def offset_of(self, path: str) -> int:
         """The offset in bytes of a field.
 
@@ -74,6 +85,7 @@ class Btf:
             raise BtfError(f"{path} does not start at a byte")
         return bits // 8
 
+    @_reading()
     def enumerators(self, enum: str) -> dict[int, str]:
         """The names of an enumeration's values; empty where the kernel does not have it."""
         type_id = self.named.get((_ENUM, enum))
@@ -83,6 +95,7 @@ class Btf:
         pairs = struct.iter_unpack("<Ii", self.data[found.members : found.members + 8 * found.vlen])
         return {value: self._string(name) for name, value in pairs}
 
+    @_reading()
     def tracepoint_arguments(self, tracepoint: str) -> int:
         """How many arguments a raw tracepoint gives to its program; 0 where the kernel does not have it."""
         type_id = self.named.get((_TYPEDEF, f"btf_trace_{tracepoint}"))
@@ -95,8 +108,7 @@ class Btf:
         return prototype.vlen - 1  # the first is the tracer's own data
 
     def _string(self, offset: int) -> str:
-        start = self.strings + offset
-        return self.data[start : self.data.index(b"\0", start)].decode("ascii", "replace")
+        return _string_at(self.data, self.strings + offset)
 
     def _members(self, found: _Type) -> Iterator[tuple[str, int, int]]:
         """Name, type and offset in bits of each member."""
@@ -120,21 +132,19 @@ class Btf:
         return None
 
 
+@_reading()
 def parse(data: bytes) -> Btf:
     """Reads the content of /sys/kernel/btf/vmlinux.
 
     Raises:
-        BtfError: it is cut off, of another byte order, or of a kind that is not known.
+        BtfError: it is cut off, of another byte order, or has a kind of type that is not known.
     """
-    try:
-        magic, _, _, header_size, type_offset, type_size, string_offset, _ = _HEADER.unpack_from(data)
-        if magic != MAGIC:
-            raise BtfError("not little-endian BTF")
-        types = tuple(_read_types(data, header_size + type_offset, type_size))
-        strings = header_size + string_offset
-        return Btf(data, strings, types, _index(data, strings, types))
-    except (struct.error, ValueError, IndexError) as error:
-        raise BtfError(f"broken BTF: {error}") from None
+    magic, _, _, header_size, type_offset, type_size, string_offset, _ = _HEADER.unpack_from(data)
+    if magic != MAGIC:
+        raise BtfError("not little-endian BTF")
+    types = tuple(_read_types(data, header_size + type_offset, type_size))
+    strings = header_size + string_offset
+    return Btf(data, strings, types, _index(data, strings, types))
 
 
 def _read_types(data: bytes, start: int, size: int) -> Iterator[_Type]:
@@ -156,7 +166,9 @@ def _index(data: bytes, strings: int, types: tuple[_Type, ...]) -> dict[tuple[in
     named: dict[tuple[int, str], int] = {}
     for type_id, found in enumerate(types):
         if found.name and found.kind in {_STRUCT, _ENUM, _TYPEDEF}:
-            start = strings + found.name
-            name = data[start : data.index(b"\0", start)].decode("ascii", "replace")
-            named.setdefault((found.kind, name), type_id)
+            named.setdefault((found.kind, _string_at(data, strings + found.name)), type_id)
     return named
+
+
+def _string_at(data: bytes, start: int) -> str:
+    return data[start : data.index(b"\0", start)].decode("ascii", "replace")

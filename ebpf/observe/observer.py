@@ -53,7 +53,11 @@ class Observer:
         self._selector.register(self._process.stdout, selectors.EVENT_READ)
         self._rest = b""
         flags = [f"-I{_HERE}", *preparation.headers.flags, *preparation.macros]
-        self._send({"program": str(_HERE / "program.c"), "flags": flags, "parent": os.getpid()})
+        try:
+            self._send({"program": str(_HERE / "program.c"), "flags": flags, "parent": os.getpid()})
+        except ObservationUnavailable:
+            self.close()
+            raise
 
     @property
     def pid(self) -> int:

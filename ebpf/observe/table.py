@@ -86,15 +86,22 @@ class ConnectionTable:
 
     def _put(self, number: int, connection: Connection) -> None:
         self._drop(number)
-        other = self._by_path.get(connection.path)
-        if other is not None and connection.local.port and not self._connections[other].closed:
-            self._drop(other)  # two open connections cannot have one path: its end was missed
+        self._drop_stale(connection)
         self._connections[number] = connection
         self._by_path[connection.path] = number
         if connection.socket:
             self._by_socket[connection.socket] = number
         if len(self._connections) > self._limit:
             self._drop(next(iter(self._connections)))
+
+    def _drop_stale(self, connection: Connection) -> None:
+        """Drops what cannot be open beside this connection: what has its socket or, with a port, its path. Its end was missed."""
+        same_path = self._by_path.get(connection.path) if connection.local.port else None
+        if same_path is not None and not self._connections[same_path].closed:
+            self._drop(same_path)
+        same_socket = self._by_socket.get(connection.socket)
+        if same_socket is not None:
+            self._drop(same_socket)
 
     def _drop(self, number: int) -> None:
         connection = self._connections.pop(number, None)
