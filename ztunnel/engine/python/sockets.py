@@ -164,8 +164,15 @@ def original_destination(sock: socket.socket, listener_port: int) -> Endpoint:
     address, port = sock.getsockname()[:2]
     if port != listener_port:
         return plain_address(address), port
-    if "." in address:
-        raw = sock.getsockopt(socket.SOL_IP, SO_ORIGINAL_DST, 16)
-        return socket.inet_ntop(socket.AF_INET, raw[4:8]), int.from_bytes(raw[2:4], "big")
-    raw = sock.getsockopt(socket.IPPROTO_IPV6, IP6T_SO_ORIGINAL_DST, 28)
-    return socket.inet_ntop(socket.AF_INET6, raw[8:24]), int.from_bytes(raw[2:4], "big")
+    original = _before_redirect(sock, ipv6="." not in address)
+    if original == (plain_address(address), port):
+        raise OSError(errno.ELOOP, "the destination is the listener itself")
+    return original
+
+
+def _before_redirect(sock: socket.socket, *, ipv6: bool) -> Endpoint:
+    if ipv6:
+        raw = sock.getsockopt(socket.IPPROTO_IPV6, IP6T_SO_ORIGINAL_DST, 28)
+        return socket.inet_ntop(socket.AF_INET6, raw[8:24]), int.from_bytes(raw[2:4], "big")
+    raw = sock.getsockopt(socket.SOL_IP, SO_ORIGINAL_DST, 16)
+    return socket.inet_ntop(socket.AF_INET, raw[4:8]), int.from_bytes(raw[2:4], "big")

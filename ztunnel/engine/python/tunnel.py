@@ -49,6 +49,8 @@ class Tunnel:
         self.full = False
         self.closed = False
         self.peer = ""
+        # The peer is who it must be. Not a byte is sent before, not even when the tunnel fails.
+        self.trusted = False
         self._queued_bytes = 0
         self._flush_due = False
         self._last_used_s = core.reactor.now()
@@ -62,17 +64,17 @@ class Tunnel:
         """Frames with `size` bytes of payload were queued: they leave, with all others of this loop turn, in one write."""
         if size:
             self._queued_bytes += size
-            if self._queued_bytes > QUEUE_BYTES and self.channel is not None and self.channel.secured:
+            if self._queued_bytes > QUEUE_BYTES and self.trusted:
                 self.full = True
         if not self._flush_due:
             self._flush_due = True
             self._core.reactor.flush_later(self)
 
     def flush(self) -> None:
-        """Seals and sends all queued frames, if the handshake is done."""
+        """Seals and sends all queued frames, if the peer is trusted."""
         self._flush_due = False
         frames = self.http2.outgoing
-        if frames and self.channel is not None and self.channel.secured and not self.closed:
+        if frames and self.trusted and self.channel is not None and not self.closed:
             self.http2.outgoing = []
             self._queued_bytes = 0
             self.full = False
@@ -81,7 +83,7 @@ class Tunnel:
     def send_in_place(self, stream: Stream, count: int) -> bool:
         """Seals and sends the first `count` bytes of the reactor's payload buffer, at once. False: queue them instead."""
         channel = self.channel
-        if channel is None or not channel.secured:
+        if channel is None or not self.trusted:
             return False
         header = self.http2.data_header(stream, count)
         if header is None:
@@ -104,6 +106,7 @@ class Tunnel:
             return
         self.on_peer()
         if not self.closed:
+            self.trusted = True
             self._bucket = self._core.reactor.deadlines.set(PING_INTERVAL_S, self)
             self.flush()
 
