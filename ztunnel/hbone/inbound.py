@@ -87,14 +87,16 @@ class Inbound(Lifecycle):
         if self._receive_window < 0:
             raise ConnectionViolation(ErrorCode.FLOW_CONTROL_ERROR, "DATA beyond the connection's window")
         ends = bool(flags & frames.END_STREAM)
-        if length == pad_length and not ends:
-            self._charge(1)
         stream = None
         try:
             stream = self._stream_for_data(stream_id, length)
         except StreamViolation as violation:
             self._fail_stream(stream_id, violation)
         self._begin(length, pad_length, stream, ends)
+        if length > pad_length:
+            self.work += 1 if stream is not None else 0
+        elif not ends:
+            self._charge(1)
         return self._deliver(data, start)
 
     def _begin(self, length: int, pad_length: int, stream: Stream | None, ends: bool) -> None:
@@ -123,8 +125,6 @@ class Inbound(Lifecycle):
         if flow_bytes > stream.receive_window:
             raise StreamViolation(ErrorCode.FLOW_CONTROL_ERROR, "DATA beyond the stream's window")
         stream.receive_window -= flow_bytes
-        if flow_bytes:
-            self.work += 1
         return stream
 
     def _deliver(self, data: memoryview, pos: int) -> int:

@@ -112,9 +112,7 @@ CASES = {
     "stream ids may be left out, not made up for": failed(
         "PROTOCOL_ERROR", 5, ("ConnectRequested 5 10.0.0.1:80",), (connect(5), connect(3))
     ),
-    "stream id used again": Case(
-        (connect(), reset(1), connect(), connect()), [REQUESTED, "Reset 1 CANCEL"], ["RstStream 1 STREAM_CLOSED"]
-    ),
+    "stream id used again": Case((connect(), reset(1), connect(), connect()), [REQUESTED, "Reset 1 CANCEL"], ["RstStream 1 STREAM_CLOSED"]),
     "trailers on connect": Case(
         (connect(), headers(1, ("a", "b"), end=True)), [REQUESTED, "Reset 1 PROTOCOL_ERROR"], ["RstStream 1 PROTOCOL_ERROR"]
     ),
@@ -197,9 +195,7 @@ CASES = {
     "frame longer than we allow": failed("FRAME_SIZE_ERROR", sent=(b"\x10\x00\x01\x00\x00\x00\x00\x00\x01",)),
     # WINDOW_UPDATE
     "window by nothing": failed("PROTOCOL_ERROR", sent=(window(0, 0),)),
-    "window of a stream by nothing": Case(
-        (connect(), window(1, 0)), [REQUESTED, "Reset 1 PROTOCOL_ERROR"], ["RstStream 1 PROTOCOL_ERROR"]
-    ),
+    "window of a stream by nothing": Case((connect(), window(1, 0)), [REQUESTED, "Reset 1 PROTOCOL_ERROR"], ["RstStream 1 PROTOCOL_ERROR"]),
     "window beyond 2^31-1": failed("FLOW_CONTROL_ERROR", sent=(window(0, 2**31 - 1),)),
     "window of a stream beyond 2^31-1": Case(
         (connect(), window(1, 2**31 - 1)), [REQUESTED, "Reset 1 FLOW_CONTROL_ERROR"], ["RstStream 1 FLOW_CONTROL_ERROR"]

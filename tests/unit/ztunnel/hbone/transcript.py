@@ -23,7 +23,6 @@ from ztunnel.hbone import (
     Rejected,
     Reset,
     Role,
-    Settled,
 )
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -84,27 +83,27 @@ def ping(payload: bytes = b"12345678") -> bytes:
 
 
 def event_line(event: Event) -> str:
-    """One event as a line."""
-    name = type(event).__name__
+    """One event as a line: its kind, its stream, and the rest."""
+    stream = getattr(event, "stream", None)
+    return " ".join([type(event).__name__, *([str(stream.id)] if stream else []), *_details(event)]).rstrip()
+
+
+def _details(event: Event) -> list[str]:
+    details: list[str] = []
     if isinstance(event, Data):
-        return f"{name} {event.stream.id} {bytes(event.data).decode()} ({event.flow_bytes})"
-    if isinstance(event, ConnectRequested):
-        return " ".join([name, str(event.stream.id), event.authority, *(f"{k}={v}" for k, v in event.headers)])
-    if isinstance(event, ConnectAnswered):
-        return " ".join([name, str(event.stream.id), str(event.status), *(f"{k}={v}" for k, v in event.headers)])
-    if isinstance(event, Reset):
-        return f"{name} {event.stream.id} {ErrorCode.name_of(event.code)}"
-    if isinstance(event, ConnectionFailed):
-        return f"{name} {ErrorCode.name_of(event.code)}"
-    if isinstance(event, Rejected):
-        return f"{name} {event.stream_id}"
-    if isinstance(event, GoAway):
-        return f"{name} {event.last_stream_id} {ErrorCode.name_of(event.code)} {event.reason}".rstrip()
-    if isinstance(event, Pong):
-        return f"{name} {event.payload.decode()}"
-    if isinstance(event, Settled):
-        return name
-    return f"{name} {event.stream.id}"
+        details = [bytes(event.data).decode("latin-1"), f"({event.flow_bytes})"]
+    elif isinstance(event, ConnectRequested | ConnectAnswered):
+        first = event.authority if isinstance(event, ConnectRequested) else str(event.status)
+        details = [first, *(f"{name}={value}" for name, value in event.headers)]
+    elif isinstance(event, Reset | ConnectionFailed):
+        details = [ErrorCode.name_of(event.code)]
+    elif isinstance(event, Rejected):
+        details = [str(event.stream_id)]
+    elif isinstance(event, GoAway):
+        details = [str(event.last_stream_id), ErrorCode.name_of(event.code), event.reason]
+    elif isinstance(event, Pong):
+        details = [event.payload.decode("latin-1")]
+    return details
 
 
 def frame_line(frame: hf.Frame, decoder: hpack.Decoder) -> str:
