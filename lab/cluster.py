@@ -15,10 +15,17 @@ _ORDER = ("Namespace", "ServiceAccount", "Service", "Pod")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An object: `given` decides whether applying it again changes anything."""
+    """An object: `given` decides whether applying it again changes anything; `typed` is what the mesh reads in the resolved one."""
 
     given: Body
     resolved: Body
+    typed: Pod | Service | None
+
+
+def _entry(given: Body, resolved: Body) -> Entry:
+    kind = resolved.get("kind")
+    typed = Pod.model_validate(resolved) if kind == "Pod" else Service.model_validate(resolved) if kind == "Service" else None
+    return Entry(given, resolved, typed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +44,17 @@ class Cluster:
         return {key[1:]: entry.resolved for key, entry in self.entries.items() if key[0] == kind}
 
     def pods(self) -> Mapping[tuple[str, str], Pod]:
-        return {name: Pod.model_validate(body) for name, body in self.bodies("Pod").items()}
+        return {key[1:]: entry.typed for key, entry in self.entries.items() if isinstance(entry.typed, Pod)}
 
     def services(self) -> Mapping[tuple[str, str], Service]:
-        return {name: Service.model_validate(body) for name, body in self.bodies("Service").items()}
+        return {key[1:]: entry.typed for key, entry in self.entries.items() if isinstance(entry.typed, Service)}
 
     def namespaces(self) -> tuple[str, ...]:
         return tuple(sorted(name for _, name in self.bodies("Namespace")))
 
     def resolved(self, key: Key, body: Body) -> "Cluster":
         """The same with another resolved body of an object that there is."""
-        return replace(self, entries={**self.entries, key: replace(self.entries[key], resolved=body)})
+        return replace(self, entries={**self.entries, key: _entry(self.entries[key].given, body)})
 
     def without(self, keys: Iterable[Key]) -> "Cluster":
         gone = frozenset(keys)
@@ -96,7 +103,7 @@ def _apply_one(cluster: Cluster, given: Given, uid: str) -> Cluster:
             resolved = body
     if old is not None:
         resolved = _keep_labels(resolved, old)
-    return replace(cluster, entries={**cluster.entries, key: Entry(given.body, resolved)}, placed=placed)
+    return replace(cluster, entries={**cluster.entries, key: _entry(given.body, resolved)}, placed=placed)
 
 
 def _keep_labels(resolved: Body, old: Entry) -> Body:
@@ -125,5 +132,4 @@ def relabel(cluster: Cluster, key: Key, changes: Mapping[str, str | None]) -> Cl
     if key not in cluster.entries:
         known = ", ".join(sorted(f"{namespace}/{name}" for kind, namespace, name in cluster.entries if kind == key[0]))
         raise ConfigError(key[0].lower(), f"{key[1]}/{key[2]}", f"one of {known}")
-    entry = cluster.entries[key]
-    return replace(cluster, entries={**cluster.entries, key: Entry(entry.given, with_labels(entry.resolved, changes))})
+    return cluster.resolved(key, with_labels(cluster.entries[key].resolved, changes))
