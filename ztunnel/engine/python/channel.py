@@ -12,6 +12,9 @@ from ztunnel.engine.python.reactor import RECORD_BYTES, Reactor
 
 # Sealed and opened in portions of this size: it stays in the cache, and bounds what OpenSSL's memory BIOs ever grow to.
 PORTION_BYTES = 64 * 1024
+# Relays stop when the socket takes no more, at a few reads of READ_BYTES. What still grows is what a peer makes us answer
+# (SETTINGS, PING, CONNECT) without ever reading it.
+MAX_BACKLOG_BYTES = 32 * 1024 * 1024
 
 
 class ChannelOwner(Protocol):
@@ -48,6 +51,7 @@ class Channel:
         self.congested = False
         self.closed = False
         self._backlog: deque[memoryview] = deque()
+        self._backlog_bytes = 0
 
     def start(self) -> None:
         """Begins the handshake on a connected socket."""
@@ -74,6 +78,9 @@ class Channel:
     def _send(self, pieces: list[bytes]) -> None:
         if self._backlog:
             self._backlog.extend(map(memoryview, pieces))
+            self._backlog_bytes += sum(map(len, pieces))
+            if self._backlog_bytes > MAX_BACKLOG_BYTES:
+                self._reactor.soon(self._fail, OSError(errno.ENOBUFS, "the peer does not read"))
             return
         try:
             sent = self._sock.send(pieces[0]) if len(pieces) == 1 else self._sock.sendmsg(pieces)
@@ -87,6 +94,7 @@ class Channel:
                 sent -= len(piece)
             else:
                 self._backlog.append(memoryview(piece)[sent:])
+                self._backlog_bytes += len(piece) - sent
                 sent = 0
         if self._backlog:
             self.congested = True
@@ -98,6 +106,7 @@ class Channel:
             while self._backlog:
                 piece = self._backlog[0]
                 sent = self._sock.send(piece)
+                self._backlog_bytes -= sent
                 if sent < len(piece):
                     self._backlog[0] = piece[sent:]
                     return
