@@ -3,6 +3,7 @@
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import uuid
@@ -11,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from ebpf.observe.observer import Lost, Observer
 from ebpf.observe.requirements import ObservationUnavailable, prepare
-from tests.netns.trace_ground import ROOT, SERVER, TIMEOUT_S, Ground, Trace, make_ground, reset, text
+from tests.netns.trace_ground import CLIENT6, ROOT, SERVER, SERVER6, TIMEOUT_S, Ground, Trace, make_ground, reset, text
 
 ZTUNNEL_MARK = 0x539
 
@@ -60,6 +62,27 @@ def test_connection_from_opening_to_end(ground: Ground, trace: Trace) -> None:
     assert server_states == ["SYN_RECV", "ESTABLISHED", "CLOSE_WAIT", "LAST_ACK", "CLOSE"]
     assert 0 < ended["rtt_us"] < 10_000_000
     assert (ended["retransmits"], ended["resets_sent"], ended["resets_received"], ended["drops"]) == (0, 0, 0, [])
+
+
+def test_ipv6(ground: Ground, trace: Trace) -> None:
+    client, server = ground.pair(SERVER6)
+    client_text, server_text = text(client), text(server)
+    assert client_text.startswith(f"[{CLIENT6}]:")
+    client.close()
+    server.close()
+    trace.wait_for(pod="shop/client", local=client_text, remote=server_text, event="state", new_state="CLOSE")
+    trace.wait_for(pod="shop/server", local=server_text, remote=client_text, event="state", new_state="CLOSE")
+    with pytest.raises(ConnectionRefusedError):
+        ground.connect("client", (SERVER6, 9))
+    trace.wait_for(pod="shop/server", local=f"[{SERVER6}]:9", event="drop", reason="NO_SOCKET")
+
+
+def test_ipv4_on_an_ipv6_socket_is_ipv4(ground: Ground, trace: Trace) -> None:
+    client, server = ground.pair(SERVER, bound="::")
+    with client, server:
+        assert server.family == socket.AF_INET6
+        trace.wait_for(pod="shop/server", local=text(server), remote=text(client), event="state", new_state="ESTABLISHED")
+        assert text(server).startswith(f"{SERVER}:")
 
 
 def test_reset_is_told_on_both_sides(ground: Ground, trace: Trace) -> None:
@@ -158,6 +181,26 @@ def test_unknown_pod_is_one_line_and_exit_code_1(ground: Ground) -> None:
         output, errors = trace.process.communicate(timeout=TIMEOUT_S)
     assert (trace.process.returncode, output) == (1, b"")
     assert errors.decode() == "ambient trace: POD: 'nobody': expected a running pod: shop/client, shop/server\n"
+
+
+def test_events_that_do_not_fit_are_counted(ground: Ground) -> None:
+    """Stops the observation process while more happens than the ring of 1 MiB holds: 80 bytes an event, 11 events and more a connection."""
+    with Observer(prepare()) as observer:
+        observer.watch([ground.inode("client"), ground.inode("server")], [])
+        os.kill(observer.pid, signal.SIGSTOP)
+        try:
+            with ground.listen("server", SERVER) as listener:
+                for _ in range(1500):
+                    with ground.connect("client", listener.getsockname()), listener.accept()[0]:
+                        pass
+        finally:
+            os.kill(observer.pid, signal.SIGCONT)
+        lost: list[Lost] = []
+        while not lost:
+            told = observer.read(TIMEOUT_S)
+            assert told
+            lost = [one for one in told if isinstance(one, Lost)]
+    assert 0 < lost[0].total < 100_000
 
 
 def test_observation_ends_with_its_parent(ground: Ground) -> None:

@@ -18,7 +18,10 @@ from typing import Any, Self
 
 from pyroute2 import netns
 
+from ebpf.observe.events import socket_address
+
 CLIENT, SERVER = "10.98.0.1", "10.98.0.2"
+CLIENT6, SERVER6 = "fd98::1", "fd98::2"
 # Compiling takes half a second; the machine is shared.
 TIMEOUT_S = 60
 ROOT = Path(__file__).parents[2]
@@ -28,7 +31,7 @@ apiVersion: v1
 kind: Pod
 metadata: {{name: {name}, namespace: shop, uid: {name}-uid}}
 spec: {{nodeName: one, containers: [{{name: main, image: any}}]}}
-status: {{phase: Running, podIP: {address}, podIPs: [{{ip: {address}}}]}}
+status: {{phase: Running, podIPs: [{{ip: "{ipv4}"}}, {{ip: "{ipv6}"}}]}}
 ---
 """
 
@@ -68,14 +71,16 @@ class Ground:
         return made[0]
 
     def listen(self, pod: str, address: str, port: int = 0, mark: int = 0) -> socket.socket:
+        """A listener; of an IPv6 address "::" for both families."""
+
         def make() -> socket.socket:
-            listener = socket.socket()
+            listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
             listener.settimeout(TIMEOUT_S)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if mark:
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
             listener.bind((address, port))
-            listener.listen()
+            listener.listen(1000)
             return listener
 
         return self.inside(pod, make)
@@ -83,10 +88,10 @@ class Ground:
     def connect(self, pod: str, address: tuple[str, int], timeout_s: float = TIMEOUT_S) -> socket.socket:
         return self.inside(pod, lambda: socket.create_connection(address, timeout_s))
 
-    def pair(self) -> tuple[socket.socket, socket.socket]:
-        """A connection from the client to the server: its two ends."""
-        with self.listen("server", SERVER) as listener:
-            client = self.connect("client", listener.getsockname())
+    def pair(self, address: str = SERVER, bound: str | None = None) -> tuple[socket.socket, socket.socket]:
+        """A connection from the client to an address of the server: its two ends. The listener is bound to `bound`."""
+        with self.listen("server", bound or address) as listener:
+            client = self.connect("client", (address, listener.getsockname()[1]))
             server, _ = listener.accept()
         server.settimeout(TIMEOUT_S)
         return client, server
@@ -106,19 +111,20 @@ def make_ground(lab: str) -> Iterator[Ground]:
             run("ip", "netns", "add", name)
             run("ip", "-n", name, "link", "set", "lo", "up")
         run("ip", "link", "add", "eth0", "netns", client, "type", "veth", "peer", "name", "eth0", "netns", server)
-        for name, address in ((client, CLIENT), (server, SERVER)):
-            run("ip", "-n", name, "addr", "add", f"{address}/24", "dev", "eth0")
-            run("ip", "-n", name, "link", "set", "eth0", "up")
+        pods = (("client", CLIENT, CLIENT6), ("server", SERVER, SERVER6))
+        for pod, ipv4, ipv6 in pods:
+            for address in (f"{ipv4}/24", f"{ipv6}/64"):
+                run("ip", "-n", ground.netns(pod), "addr", "add", address, "dev", "eth0", *(["nodad"] if ":" in address else []))
+            run("ip", "-n", ground.netns(pod), "link", "set", "eth0", "up")
         (directory / "manifests").mkdir(parents=True)
         links = directory / "nodes/one/netns"
         links.mkdir(parents=True)
-        pods = (("client", CLIENT), ("server", SERVER))
         (directory / "manifests/pods.yaml").write_text(
             "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n---\n"
-            + "".join(_POD.format(name=name, address=ip) for name, ip in pods)
+            + "".join(_POD.format(name=pod, ipv4=ipv4, ipv6=ipv6) for pod, ipv4, ipv6 in pods)
         )
-        for name, _ in pods:
-            (links / f"{name}-uid").symlink_to(f"/run/netns/{ground.netns(name)}")
+        for pod, _, _ in pods:
+            (links / f"{pod}-uid").symlink_to(f"/run/netns/{ground.netns(pod)}")
         yield ground
     finally:
         for name in (client, server):
@@ -172,8 +178,7 @@ class Trace:
 
 def text(sock: socket.socket) -> str:
     """The local address of a socket, as a trace prints it."""
-    address, port = sock.getsockname()[:2]
-    return f"{address}:{port}"
+    return str(socket_address(*sock.getsockname()[:2]))
 
 
 def reset(sock: socket.socket) -> None:
