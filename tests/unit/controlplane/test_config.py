@@ -1,0 +1,60 @@
+"""The settings: what is read, and every error at once."""
+
+from pathlib import Path
+
+import pytest
+
+from controlplane.config import ListenAddress, LogFormat, Settings, parse
+from mesh.errors import ConfigErrors
+
+REQUIRED = {"MANIFESTS_DIR": "/m", "STATE_DIR": "/s", "TOKEN_KEY": "/k"}
+
+
+def test_defaults() -> None:
+    assert parse(REQUIRED) == Settings(
+        manifests_dir=Path("/m"),
+        state_dir=Path("/s"),
+        token_key=Path("/k"),
+        listen=ListenAddress("::", 15012),
+        readiness=ListenAddress("::", 15021),
+        trust_domain="cluster.local",
+        cluster_id="Kubernetes",
+        cluster_domain="cluster.local",
+        log_format=LogFormat.PLAIN,
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [("[::]:1", "::", 1), (":15012", "::", 15012), ("127.0.0.1:0", "127.0.0.1", 0), ("[fd00::1]:65535", "fd00::1", 65535)],
+)
+def test_addresses(text: str, host: str, port: int) -> None:
+    assert parse({**REQUIRED, "LISTEN_ADDR": text}).listen == ListenAddress(host, port)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("LISTEN_ADDR", "15012"),
+        ("LISTEN_ADDR", "[::]:65536"),
+        ("LISTEN_ADDR", "::1:80"),
+        ("READINESS_ADDR", ""),
+        ("TRUST_DOMAIN", "a/b"),
+        ("TRUST_DOMAIN", ""),
+        ("CLUSTER_ID", "a/b"),
+        ("CLUSTER_DOMAIN", "-x"),
+        ("LOG_FORMAT", "xml"),
+        ("STATE_DIR", ""),
+        ("TOKEN_KEY", "a\0b"),
+    ],
+)
+def test_wrong_values(key: str, value: str) -> None:
+    with pytest.raises(ConfigErrors) as wrong:
+        parse({**REQUIRED, key: value})
+    assert [(error.key, error.value) for error in wrong.value.errors] == [(key, value)]
+
+
+def test_all_errors_at_once() -> None:
+    with pytest.raises(ConfigErrors) as wrong:
+        parse({"LISTEN_ADDR": "nowhere", "LOG_FORMAT": "xml"})
+    assert [error.key for error in wrong.value.errors] == ["MANIFESTS_DIR", "STATE_DIR", "TOKEN_KEY", "LISTEN_ADDR", "LOG_FORMAT"]
