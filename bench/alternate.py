@@ -2,7 +2,7 @@
 
 import sys
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench import load as generator
@@ -19,11 +19,13 @@ class Mode:
 
     Args:
         proxies: process ids of the client's and the server's proxy; empty where there is none.
+        prepare: called before each of its turns.
     """
 
     name: str
     target: Target
     proxies: tuple[int, ...]
+    prepare: Callable[[], None] = lambda: None
 
 
 def measure(loads: Sequence[Load], modes: Sequence[Mode], repeat: int, duration_s: int) -> Samples:
@@ -36,6 +38,7 @@ def measure(loads: Sequence[Load], modes: Sequence[Mode], repeat: int, duration_
     for turn in range(repeat):
         for load in loads:
             for mode in modes:
+                mode.prepare()
                 for name, value in _measure_once(load, mode, duration_s).items():
                     samples[name, mode.name].append(value)
                     print(f"{turn + 1}/{repeat} {name} {mode.name} {value:.4g}", file=sys.stderr, flush=True)
@@ -44,7 +47,7 @@ def measure(loads: Sequence[Load], modes: Sequence[Mode], repeat: int, duration_
 
 def _measure_once(load: Load, mode: Mode, duration_s: int) -> Mapping[str, float]:
     if isinstance(load, Memory):
-        return {"memory": max(map(resident_mb, mode.proxies))} if mode.proxies else {}
+        return {"memory": max(map(resident_mb, mode.proxies), default=0.0)}
     try:
         return generator.run(load, mode.target, duration_s)
     except LoadFailed as error:

@@ -22,11 +22,11 @@ class Target:
     """Where a load goes.
 
     Args:
-        netns: the namespace that the load generator runs in.
+        enter: the command that runs a command where the client is (`ip netns exec NAME`, say).
         http, bulk: "address:port" of nginx and of iperf3, as the client dials them.
     """
 
-    netns: str
+    enter: tuple[str, ...]
     http: str
     bulk: str
 
@@ -51,14 +51,14 @@ def wrk(target: Target, connections: int, duration_s: int, keep_alive: bool) -> 
     """One thread: client, proxies and server share the machine, and one thread saturates all of them but nginx alone."""
     header = [] if keep_alive else ["-H", "Connection: close"]
     command = ["wrk", "-t1", f"-c{connections}", f"-d{duration_s}s", "--latency", *header, f"http://{target.http}/"]
-    return ["ip", "netns", "exec", target.netns, *command]
+    return [*target.enter, *command]
 
 
 def iperf3(target: Target, streams: int, duration_s: int) -> list[str]:
     """The first second (slow start, windows that grow) is left out."""
     host, _, port = target.bulk.rpartition(":")
     command = ["iperf3", "-c", host, "-p", port, "-t", str(duration_s), "-O", "1", "-P", str(streams), "-J"]
-    return ["ip", "netns", "exec", target.netns, *command]
+    return [*target.enter, *command]
 
 
 def throughput_gbps(output: str) -> float:

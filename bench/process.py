@@ -1,9 +1,9 @@
-"""Starts the programs of a measurement in network namespaces, and looks at them through /proc."""
+"""Starts the programs of a measurement, and looks at them through /proc."""
 
 import contextlib
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 READY_TIMEOUT_S = 20
@@ -17,11 +17,10 @@ class NotReady(Exception):
 
 
 @contextlib.contextmanager
-def running(command: list[str], log: Path, netns: str = "") -> Iterator[subprocess.Popen[bytes]]:
-    """Runs a program (in a namespace, where one is named) until the block ends; its output goes to `log`."""
-    inside = ["ip", "netns", "exec", netns] if netns else []
+def running(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Runs a program until the block ends; its output goes to `log`."""
     with log.open("wb") as output:
-        process = subprocess.Popen([*inside, *command], stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
     try:
         yield process
     finally:
@@ -33,25 +32,25 @@ def running(command: list[str], log: Path, netns: str = "") -> Iterator[subproce
             process.wait()
 
 
-def wait_for_listener(process: subprocess.Popen[bytes], log: Path, netns: str, *ports: int) -> None:
-    """Waits until all ports are listened on in the namespace.
+def wait_for_listener(process: subprocess.Popen[bytes], log: Path, enter: Sequence[str], *ports: int) -> None:
+    """Waits until all ports are listened on.
 
+    Args:
+        enter: the command that runs a command in the network namespace of the ports.
     Raises:
         NotReady: with the end of the program's log.
     """
     deadline = time.monotonic() + READY_TIMEOUT_S
-    while not set(ports) <= listening_ports(netns):
+    while not set(ports) <= listening_ports(enter):
         if process.poll() is not None or time.monotonic() > deadline:
             raise NotReady(f"{process.args!r}: {log.read_text(errors='replace')[-2000:]}")
         time.sleep(0.05)
 
 
-def listening_ports(netns: str) -> set[int]:
+def listening_ports(enter: Sequence[str]) -> set[int]:
     """Ports of the listening TCP sockets of a namespace."""
-    tables = subprocess.run(
-        ["ip", "netns", "exec", netns, "cat", "/proc/net/tcp", "/proc/net/tcp6"], capture_output=True, text=True, check=False
-    ).stdout
-    fields = (line.split() for line in tables.splitlines())
+    tables = subprocess.run([*enter, "cat", "/proc/net/tcp", "/proc/net/tcp6"], capture_output=True, text=True, check=False)
+    fields = (line.split() for line in tables.stdout.splitlines())
     return {int(field[1].rpartition(":")[2], 16) for field in fields if len(field) > 3 and field[3] == LISTEN}
 
 

@@ -18,7 +18,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One row in all modes that have it ("none" has no memory row)."""
+    """One row in all modes that were measured."""
 
     row: Row
     figures: Mapping[str, Figure]
@@ -41,7 +41,7 @@ class Result:
 def summarise(rows: Iterable[Row], samples: Mapping[tuple[str, str], Sequence[float]]) -> list[Result]:
     """Args: samples: by (row name, mode), a value per repetition."""
     modes = list(dict.fromkeys(mode for _, mode in samples))
-    return [Result(row, {mode: _figure(samples[row.name, mode]) for mode in modes if (row.name, mode) in samples}) for row in rows]
+    return [Result(row, {mode: _figure(samples[row.name, mode]) for mode in modes}) for row in rows]
 
 
 def to_json(results: Iterable[Result]) -> list[dict[str, object]]:
@@ -68,7 +68,7 @@ def _json_row(result: Result) -> dict[str, object]:
 
 
 def _cells(result: Result, modes: Sequence[str]) -> list[str]:
-    medians = [_number(result.figures[mode].median) if mode in result.figures else "-" for mode in modes]
+    medians = [_number(result.figures[mode].median) for mode in modes]
     ratio = f"{result.ratio:.2f}" if result.ratio is not None else "-"
     mark = {True: "pass", False: "MISS", None: ""}[result.passed]
     return [result.row.name, result.row.unit, *medians, ratio, _target(result.row.target, result.row.better), mark]
