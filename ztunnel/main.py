@@ -4,8 +4,12 @@ import os
 import sys
 
 
-def main() -> None:
-    """Runs ztunnel. Exits with 2, and every mistake on standard error, when the settings are wrong."""
+# Source: sysexits.h, EX_CONFIG.
+EXIT_CONFIG = 78
+
+
+def main() -> int:
+    """Runs ztunnel until SIGTERM or SIGINT. Returns the exit status; what is wrong with the settings goes to standard error."""
     # structlog draws tracebacks with rich when it finds it: 5 MB on every node for what we render as text.
     sys.modules["rich"] = None  # type: ignore[assignment]
     from mesh.errors import ConfigError, ConfigErrors
@@ -20,9 +24,10 @@ def main() -> None:
 
         uvloop.run(serve(settings))
     except (ConfigError, ConfigErrors) as error:
-        print(error, file=sys.stderr)  # the log is not there yet
-        sys.exit(2)
+        sys.stderr.write(f"ztunnel: the settings are wrong\n{error}\n")
+        return EXIT_CONFIG
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -84,6 +84,7 @@ class Process:
         node = self._settings.node
         log.info("ztunnel starts", engine=self._engine.name, node=node.name, version=_version(), trust_domain=node.trust_domain)
         # What is there by now stays: the collector need not look through it again and again.
+        gc.collect()
         gc.freeze()
         try:
             await self._admin.start()
