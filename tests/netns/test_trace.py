@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from ebpf.observe.events import Event
 from ebpf.observe.observer import Lost, Observer
 from ebpf.observe.requirements import ObservationUnavailable, prepare
 from tests.netns.trace_ground import CLIENT6, ROOT, SERVER, SERVER6, TIMEOUT_S, Ground, Trace, make_ground, reset, text
@@ -146,6 +147,21 @@ def test_whether_it_was_captured(ground: Ground, trace: Trace) -> None:
             assert not [line for line in trace.lines if line["local"] == text(captured) and line["captured"] == "around"]
 
 
+def test_captured_with_its_original_destination(ground: Ground, trace: Trace) -> None:
+    """TPROXY, as eBPF's sk_lookup, lets ztunnel's socket have the address that the application asked for."""
+    ground.ip("client", "rule", "add", "fwmark", "1", "lookup", "100")
+    ground.ip("client", "route", "add", "local", "default", "dev", "lo", "table", "100")
+    ground.rule("client", "-t", "mangle", "-A", "OUTPUT", "-p", "tcp", "-d", SERVER, "-j", "MARK", "--set-mark", "1")
+    ground.rule("client", "-t", "mangle", "-A", "PREROUTING", "-p", "tcp", "--dport", "80", "-j", "TPROXY", "--on-port", "15001")
+    with ground.listen("client", "0.0.0.0", 15001, mark=ZTUNNEL_MARK) as ztunnel:
+        captured = ground.connect("client", (SERVER, 80))
+        accepted, _ = ztunnel.accept()
+        with captured, accepted:
+            assert accepted.getsockname() == (SERVER, 80)
+            trace.wait_for(local=text(captured), remote=f"{SERVER}:80", captured="captured")
+            trace.wait_for(local=f"{SERVER}:80", remote=text(captured), captured="ztunnel")
+
+
 def test_only_the_pod_that_was_asked_for(ground: Ground) -> None:
     before = ground.pair()
     with before[0], before[1], Trace(ground, "--json", "server") as trace:
@@ -181,6 +197,17 @@ def test_unknown_pod_is_one_line_and_exit_code_1(ground: Ground) -> None:
         output, errors = trace.process.communicate(timeout=TIMEOUT_S)
     assert (trace.process.returncode, output) == (1, b"")
     assert errors.decode() == "ambient trace: POD: 'nobody': expected a running pod: shop/client, shop/server\n"
+
+
+def test_what_is_watched_can_change(ground: Ground) -> None:
+    with Observer(prepare()) as observer:
+        observer.watch([ground.inode("client")], [])
+        told = observer.watch([ground.inode("server")], [])
+        for sock in ground.pair():
+            sock.close()
+        while not any(isinstance(one, Event) and one.new_state == "CLOSE" for one in told):
+            told += observer.read(TIMEOUT_S)
+    assert {one.netns for one in told if isinstance(one, Event)} == {ground.inode("server")}
 
 
 def test_events_that_do_not_fit_are_counted(ground: Ground) -> None:

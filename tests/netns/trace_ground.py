@@ -22,6 +22,7 @@ from ebpf.observe.events import socket_address
 
 CLIENT, SERVER = "10.98.0.1", "10.98.0.2"
 CLIENT6, SERVER6 = "fd98::1", "fd98::2"
+IP_TRANSPARENT = 19  # of linux/in.h; the socket module does not name it
 # Compiling takes half a second; the machine is shared.
 TIMEOUT_S = 60
 ROOT = Path(__file__).parents[2]
@@ -71,7 +72,7 @@ class Ground:
         return made[0]
 
     def listen(self, pod: str, address: str, port: int = 0, mark: int = 0) -> socket.socket:
-        """A listener; of an IPv6 address "::" for both families."""
+        """A listener; of "::" for both families, with a mark like ztunnel's."""
 
         def make() -> socket.socket:
             listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
@@ -79,6 +80,7 @@ class Ground:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if mark:
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+                listener.setsockopt(socket.SOL_IP, IP_TRANSPARENT, 1)
             listener.bind((address, port))
             listener.listen(1000)
             return listener
@@ -95,6 +97,9 @@ class Ground:
             server, _ = listener.accept()
         server.settimeout(TIMEOUT_S)
         return client, server
+
+    def ip(self, pod: str, *arguments: str) -> None:
+        run("ip", "-n", self.netns(pod), *arguments)
 
     def rule(self, pod: str, *rule: str) -> None:
         """Adds an iptables rule, which goes with the namespace."""
