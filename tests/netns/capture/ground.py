@@ -76,7 +76,10 @@ def make_ground() -> Iterator[Ground]:
 
 
 def _wire(pod: str, peer: str) -> None:
-    script = f"ip netns add {pod}; ip netns add {peer}; ip link add eth0 netns {pod} type veth peer name eth0 netns {peer}\n"
+    script = f"ip netns add {pod}; ip netns add {peer}\n"
+    # Addresses may be used at once: no search for duplicates.
+    script += "".join(f"ip netns exec {name} sysctl -qw net.ipv6.conf.default.accept_dad=0\n" for name in (pod, peer))
+    script += f"ip link add eth0 netns {pod} type veth peer name eth0 netns {peer}\n"
     for number, name in enumerate((pod, peer), 1):
         script += f"""
 ip -n {name} link set lo up; ip -n {name} link set eth0 up
@@ -108,8 +111,10 @@ def snapshot(pod: Namespace) -> str:
     return pod.shell(
         """
 ip rule; ip -6 rule; ip route show table all; ip -6 route show table all | grep -v '^multicast\\|^anycast'
-iptables-nft-save | grep -v '^#' || true; ip6tables-nft-save | grep -v '^#' || true; nft list ruleset | sed 's/counter packets [0-9]* bytes [0-9]*//'
+iptables-nft-save | grep -v '^#' || true; ip6tables-nft-save | grep -v '^#' || true
+nft list ruleset | sed 's/counter packets [0-9]* bytes [0-9]*//'
 tc qdisc show; tc filter show dev lo ingress; tc filter show dev lo egress
-grep -r . /proc/sys/net/ipv4/conf /proc/sys/net/ipv6/conf 2>/dev/null | grep -v 'stable_secret\\|lo/' ; cat /proc/sys/net/ipv4/tcp_fwmark_accept
+grep -r . /proc/sys/net/ipv4/conf /proc/sys/net/ipv6/conf 2>/dev/null | grep -v 'stable_secret\\|lo/'
+cat /proc/sys/net/ipv4/tcp_fwmark_accept
 """
     )

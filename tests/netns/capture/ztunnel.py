@@ -48,6 +48,11 @@ class Ztunnel:
         self._thread.join()
         self._loop.close()
 
+    def ensure_listening(self) -> None:
+        """Opens the listeners, unless they are open."""
+        if not self._listeners:
+            self.listen()
+
     def listen(self) -> None:
         """Opens the three listeners."""
         self._listeners = [self._pod.run(lambda port=port: _listener(port)) for port in (15001, 15006, 15008)]
