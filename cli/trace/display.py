@@ -19,6 +19,8 @@ from ebpf.observe.verdict import Verdict
 
 # The head of the table, its caption, and the line that the terminal keeps for its prompt.
 _FRAME_ROWS = 4
+# Drawing costs more than reading: under a flood of events the reader must not fall behind for more frames than people can see.
+_FRAME_NS = 100_000_000
 
 
 class Display(AbstractContextManager["Display"], Protocol):
@@ -33,6 +35,7 @@ class TableDisplay:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._live = Live(console=console, auto_refresh=False)
+        self._drawn_ns = 0
 
     def __enter__(self) -> Self:
         self._live.__enter__()
@@ -42,6 +45,9 @@ class TableDisplay:
         self._live.__exit__(kind, error, trace)
 
     def show(self, batch: Batch, words: Words) -> None:
+        if batch.now_ns - self._drawn_ns < _FRAME_NS:
+            return  # the next batch, be it an empty one, shows this one too
+        self._drawn_ns = batch.now_ns
         rows = max(1, self._console.height - _FRAME_ROWS)
         self._live.update(table_of(list(batch.judged.values()), words, rows, batch.lost), refresh=True)
 

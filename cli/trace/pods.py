@@ -36,9 +36,18 @@ def running_pods(layout: Layout) -> list[RunningPod]:
     """
     if not layout.manifests.is_dir():
         raise ConfigError("lab", layout.name, "a running lab; start one with `ambient lab up`")
-    files = {path.name: path.read_text() for path in sorted(layout.manifests.glob("*.y*ml"))}
     namespaces = {path.name: path for path in (layout.root / "nodes").glob("*/netns/*")}
-    return find_running(parse_manifests(files), namespaces)
+    return find_running(parse_manifests(_read(layout.manifests)), namespaces)
+
+
+def _read(directory: Path) -> dict[str, str]:
+    files = {}
+    for path in sorted(directory.glob("*.y*ml")):
+        try:
+            files[path.name] = path.read_text()
+        except FileNotFoundError:
+            continue  # it was removed while we looked
+    return files
 
 
 def find_running(manifests: Manifests, namespaces: Mapping[str, Path]) -> list[RunningPod]:

@@ -90,5 +90,5 @@ class Session:
         try:
             for connection in open_connections(pod.netns, time.monotonic_ns()):
                 self._table.add(connection)
-        except FileNotFoundError:
-            pass  # the pod has ended; the next scan misses it
+        except OSError:
+            pass  # the pod has ended; the next scan no longer finds it

@@ -186,7 +186,10 @@ def test_live_table_on_a_terminal() -> None:
     output = io.StringIO()
     with TableDisplay(Console(file=output, force_terminal=True, width=120, height=20)) as display:
         display.show(batch(OPENED), WORDS)
-    assert "10.0.0.1:40000" in output.getvalue()
+        drawn = output.getvalue()
+        assert "10.0.0.1:40000" in drawn
+        display.show(batch(DROPPED), WORDS)
+        assert output.getvalue() == drawn, "drawn twice at one moment"
 
 
 def test_columns_of_lines_line_up() -> None:
