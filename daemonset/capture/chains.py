@@ -43,6 +43,12 @@ def _run(command: list[str], text: str = "") -> str:
     return done.stdout
 
 
+def commands() -> dict[str, str]:
+    """The programs that are called here, with the Debian package of each."""
+    needed = {_command(family, action): "iptables" for family in _COMMANDS for action in ("save", "restore")}
+    return needed | ({"nft": "nftables"} if backend() == "nft" else {})
+
+
 def _command(family: int, action: str) -> str:
     return f"{_COMMANDS[family]}-{backend()}-{action}"
 

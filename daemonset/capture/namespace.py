@@ -40,3 +40,25 @@ def _enter(netns: int) -> None:
     if ctypes.CDLL(None, use_errno=True).setns(netns, _CLONE_NEWNET) != 0:
         error = ctypes.get_errno()
         raise OSError(error, f"setns: {os.strerror(error)}")
+
+
+def fresh_netns() -> int:
+    """Makes a network namespace that lives as long as the file descriptor that is returned, and what is in it.
+
+    Raises:
+        OSError: the kernel has none, or the privilege is missing.
+    """
+    made: list[int] = []
+
+    def work() -> None:
+        if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNET) != 0:
+            error = ctypes.get_errno()
+            raise OSError(error, f"make a network namespace: {os.strerror(error)}")
+        made.append(os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC))
+
+    own = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        inside(own, work)
+    finally:
+        os.close(own)
+    return made[0]

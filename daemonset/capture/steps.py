@@ -18,12 +18,18 @@ class Add:
 
     item: Item
 
+    def __str__(self) -> str:
+        return f"add {self.item}"
+
 
 @dataclass(frozen=True, slots=True)
 class Remove:
     """Take the item away."""
 
     item: Item
+
+    def __str__(self) -> str:
+        return f"remove {self.item}"
 
 
 class SynSent(enum.IntEnum):
