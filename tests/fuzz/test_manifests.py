@@ -1,0 +1,140 @@
+"""Manifests, hostile: any text is read or refused with ConfigErrors, whole and cut anywhere."""
+
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from mesh.errors import ConfigErrors
+from mesh.manifests import Manifests, parse_manifests
+from mesh.snapshot import build_snapshot
+from mesh.wire.convert import service_from_wire, service_to_wire, workload_from_wire, workload_to_wire
+
+words = st.sampled_from(
+    [
+        "a",
+        "shop",
+        "default",
+        "None",
+        "",
+        "yes",
+        "7",
+        "-1",
+        "1e9",
+        "~",
+        "*x",
+        "&x [b]",
+        "<<",
+        "!!int x",
+        "10.0.0.1",
+        "fd00::1",
+        "..",
+        "Running",
+    ]
+)
+scalars = st.none() | st.booleans() | st.integers(-5, 70_000) | st.floats() | words | st.text(max_size=8)
+KEYS = """apiVersion kind metadata name namespace labels annotations uid spec status items containers command args env value ports
+    containerPort nodeName serviceAccountName hostNetwork selector clusterIP clusterIPs port targetPort protocol type podIP podIPs ip
+    phase conditions"""
+keys = st.sampled_from(KEYS.split())
+trees = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys | words, inner, max_size=5), max_leaves=25)
+
+
+@st.composite
+def objects(draw: st.DrawFn) -> dict[str, Any]:
+    """Something like a Kubernetes object: the right kind and version, the rest right, wrong or missing."""
+    kind = draw(st.sampled_from(["Namespace", "Pod", "Service", "ServiceAccount", "List", "PodList"]))
+    name = draw(st.sampled_from(["a", "b", "web"]))
+    metadata = {"name": name, "namespace": draw(st.sampled_from(["default", "shop"])), **draw(st.dictionaries(keys, trees, max_size=1))}
+    container = {"name": "c", "ports": [{"containerPort": 80, "name": "http"}], **draw(st.dictionaries(keys, trees, max_size=1))}
+    spec = {
+        "containers": [container],
+        "nodeName": "n",
+        "selector": {"app": "web"},
+        "ports": [{"port": 80, "targetPort": draw(scalars)}],
+        **draw(st.dictionaries(keys, trees, max_size=1)),
+    }
+    status = {"phase": "Running", "podIP": f"10.0.0.{draw(st.integers(0, 255))}", **draw(st.dictionaries(keys, trees, max_size=1))}
+    whole = {
+        "apiVersion": "v1",
+        "kind": kind,
+        "metadata": metadata,
+        "spec": spec,
+        "status": status,
+        "items": draw(st.lists(trees, max_size=2)),
+    }
+    return {**whole, **draw(st.dictionaries(keys, trees, max_size=1))}
+
+
+def read(*texts: str) -> Manifests | None:
+    """Lets through what a reader may not raise."""
+    try:
+        return parse_manifests({f"{number}.yaml": text for number, text in enumerate(texts)})
+    except ConfigErrors as errors:
+        found = errors.errors
+    assert found
+    for error in found:
+        assert error.key.split(":")[0].endswith(".yaml")
+        assert error.expected
+        assert len(str(error)) < 2000
+    return None
+
+
+@given(st.text())
+@example("%YAML 9.9\n---\na")
+@example("a: !<tag:yaml.org,2002:int> x")
+@example("{" * 5000)
+@example("- " * 5000 + "a")
+@example("? " * 500)
+@example("\ufeffa: b")
+@example("a: \ud800")
+@example('"\\ud800"')
+@example("9" * 5000)
+@example("1e" + "9" * 400)
+def test_any_text(text: str) -> None:
+    read(text)
+
+
+@given(st.text(st.sampled_from("ab:- \n[]{}&*!|>'\"%@#?,<~0.")))
+def test_any_text_of_yamls_own_signs(text: str) -> None:
+    read(text)
+
+
+@given(trees)
+def test_any_tree(tree: object) -> None:
+    read(yaml.safe_dump(tree, allow_unicode=True))
+
+
+@given(st.lists(objects(), max_size=4))
+def test_what_is_accepted_makes_a_snapshot_that_the_nodes_accept(documents: list[dict[str, Any]]) -> None:
+    shop = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}
+    manifests = read(yaml.safe_dump_all([shop, *documents], allow_unicode=True))
+    if manifests is None:
+        return
+    snapshot = build_snapshot(manifests, None, "cluster.local", "Kubernetes", "cluster.local")
+    for workload in snapshot.workloads.values():
+        assert workload_from_wire(workload_to_wire(workload), "cluster.local") == workload
+    for service in snapshot.services.values():
+        assert service_from_wire(service_to_wire(service)) == service
+
+
+@pytest.mark.parametrize("step", [1, 7])
+def test_a_manifest_cut_anywhere(step: int) -> None:
+    text = yaml.safe_dump_all(
+        [
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}},
+            {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": "a", "namespace": "shop"},
+                "spec": {"nodeName": "n", "containers": [{"name": "c", "env": [{"name": "A", "value": 'b"\\'}]}]},
+                "status": {"phase": "Running", "podIPs": [{"ip": "10.0.0.1"}]},
+            },
+        ]
+    )
+    assert read(text) is not None
+    for end in range(0, len(text), step):
+        read(text[:end])
+        read(text[:end] + "\x00" + text[end + 1 :])
