@@ -1,5 +1,6 @@
 """The agent's HTTP page: readiness, and the pods that it holds."""
 
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -25,7 +26,7 @@ class AdminPage:
     async def start(self) -> None:
         """Raises OSError: the address cannot be listened on."""
         await self._runner.setup()
-        await web.TCPSite(self._runner, *self._address).start()
+        await web.SockSite(self._runner, _listen(*self._address)).start()
 
     async def stop(self) -> None:
         await self._runner.cleanup()
@@ -35,3 +36,11 @@ class AdminPage:
 
     async def _list(self, _: web.Request) -> web.Response:
         return web.json_response(self._pods())
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """"::" is every address of both families, where the kernel has both."""
+    if host == "::" and not socket.has_dualstack_ipv6():
+        host = "0.0.0.0"
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, dualstack_ipv6=host == "::")

@@ -91,8 +91,8 @@ def _try(mode: Mode) -> list[str]:
 @contextmanager
 def _playground() -> Iterator[Site]:
     """A network namespace and a BPF file system that end with it."""
-    directory = Path(tempfile.mkdtemp(prefix="ambient-preflight-"))
     netns = fresh_netns()
+    directory = Path(tempfile.mkdtemp(prefix="ambient-preflight-"))
     try:
         mount_bpffs(directory)
         yield Site("a namespace to try", netns, directory / "pins")
