@@ -57,28 +57,35 @@ def _trace(wanted: str | None, lines: bool, as_json: bool, duration_s: float | N
     from ebpf.observe.requirements import prepare
 
     machine = prepare()
-    find_pods = _finder(wanted)
+    find = _finder(wanted)
     wall_clock_ns = time.time_ns() - time.monotonic_ns()
     with Observer(machine) as observer, _display(lines, as_json) as display:
-        session = Session(observer, find_pods)
+        session = Session(observer, find)
         end_s = time.monotonic() + (duration_s or float("inf"))
         while time.monotonic() < end_s:
             batch = session.next(_REFRESH_S)
             display.show(batch, Words(batch.watched.pods, machine.drop_reasons, machine.reset_reasons, wall_clock_ns))
 
 
-def _finder(wanted: str | None) -> Callable[[], "list[RunningPod]"]:
-    """Finds the pods to trace, now and whenever it is asked again: a pod that comes back is traced again.
+def _finder(wanted: str | None) -> Callable[[], "tuple[list[RunningPod], frozenset[int]]"]:
+    """Finds the pods to trace, now and whenever it is asked again, so that a pod that comes back is traced again; and the namespaces
+    that their packets pass through.
 
     Raises:
         ConfigError: the pod that is wanted does not run now, or there is no lab.
     """
-    from cli.trace.pods import choose, running_pods
+    from cli.trace.pods import choose, node_namespaces, running_pods
     from lab.layout import layout_of
 
     layout = layout_of(os.environ)
     names = {pod.name for pod in choose(running_pods(layout), wanted)} if wanted else None
-    return lambda: [pod for pod in running_pods(layout) if names is None or pod.name in names]
+
+    def find() -> "tuple[list[RunningPod], frozenset[int]]":
+        pods = running_pods(layout)
+        passed = node_namespaces(layout) | {pod.inode for pod in pods}
+        return [pod for pod in pods if names is None or pod.name in names], passed
+
+    return find
 
 
 def _display(lines: bool, as_json: bool) -> "Display":

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ebpf.observe.watched import Watched
-from lab.layout import Layout
+from lab.layout import NETNS_DIR, Layout
 from mesh.errors import ConfigError
 from mesh.manifests import Manifests, parse_manifests
 from mesh.model import IPAddress
@@ -85,7 +85,17 @@ def choose(pods: Sequence[RunningPod], wanted: str | None) -> list[RunningPod]:
     raise ConfigError("POD", wanted, f"one of: {names}" if found else f"a running pod: {names}")
 
 
-def watch_of(pods: Iterable[RunningPod]) -> Watched:
-    """What to watch for these pods."""
-    pods = list(pods)
-    return Watched({pod.inode: pod.name for pod in pods}, {ip: pod.inode for pod in pods for ip in pod.addresses})
+def node_namespaces(layout: Layout) -> frozenset[int]:
+    """The inodes of the network namespaces that carry packets between the pods of the lab."""
+    names = [layout.bridge_netns, *(layout.node_netns(node.name) for node in (layout.root / "nodes").glob("*"))]
+    return frozenset(path.stat().st_ino for path in map(NETNS_DIR.joinpath, names) if path.exists())
+
+
+def watch_of(pods: Sequence[RunningPod], passed: Iterable[int]) -> Watched:
+    """What to watch for these pods.
+
+    Args:
+        passed: inodes of the namespaces that their packets pass through; the pods' own may be among them.
+    """
+    names = {pod.inode: pod.name for pod in pods}
+    return Watched(names, {ip: pod.inode for pod in pods for ip in pod.addresses}, frozenset(passed) - names.keys())

@@ -37,10 +37,14 @@ class Batch:
 
 @dataclass(slots=True)
 class Session:
-    """A trace of the pods that `find_pods` names, which is asked again every second."""
+    """A trace of the pods that `find` names, which is asked again every second.
+
+    Args:
+        find: the pods, and the inodes of the namespaces that their packets pass through.
+    """
 
     observer: Observer
-    find_pods: Callable[[], list[RunningPod]]
+    find: Callable[[], tuple[list[RunningPod], frozenset[int]]]
     _table: ConnectionTable = field(default_factory=ConnectionTable)
     _watched: Watched = field(default_factory=lambda: Watched({}, {}))
     _lost: int = 0
@@ -72,13 +76,13 @@ class Session:
     def _rescan(self) -> list[Event | Lost]:
         self._rescan_at_s = time.monotonic() + RESCAN_S
         try:
-            pods = self.find_pods()
+            pods, passed = self.find()
         except ConfigErrors:
             return []  # what is broken now is told by the control plane; the pods that are known go on
-        watched = watch_of(pods)
+        watched = watch_of(pods, passed)
         if watched == self._watched:
             return []
-        told = self.observer.watch(watched.pods, watched.addresses)
+        told = self.observer.watch(watched)
         new = [pod for pod in pods if pod.inode not in self._watched.pods]
         self._watched = watched
         self._table.retain(frozenset(watched.pods))

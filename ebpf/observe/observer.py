@@ -6,7 +6,6 @@ import selectors
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +13,7 @@ from typing import Any, Self
 
 from ebpf.observe.events import Event, parse_event
 from ebpf.observe.requirements import SYSTEM_PYTHON, ObservationUnavailable, Preparation
+from ebpf.observe.watched import Watched
 
 _HERE = Path(__file__).parent
 # bcc compiles in half a second; a machine under load takes longer.
@@ -63,16 +63,14 @@ class Observer:
     def pid(self) -> int:
         return self._process.pid
 
-    def watch(self, namespaces: Iterable[int], addresses: Iterable[str]) -> list[Event | Lost]:
-        """Watches these and nothing else from now on; returns what was told in the meantime.
+    def watch(self, watched: Watched) -> list[Event | Lost]:
+        """Watches these pods and nothing else from now on; returns what was told in the meantime.
 
-        Args:
-            namespaces: inodes of network namespaces.
-            addresses: of packets whose loss is told wherever on this machine it happens.
         Raises:
             ObservationUnavailable: the program does not compile or load here, or the process has ended.
         """
-        self._send({"netns": sorted(namespaces), "addresses": sorted(addresses)})
+        pods, neighbours, addresses = sorted(watched.pods), sorted(watched.neighbours), sorted(map(str, watched.owners))
+        self._send({"pods": pods, "neighbours": neighbours, "addresses": addresses})
         told: list[Event | Lost] = []
         end = time.monotonic() + START_TIMEOUT_S
         while (left := end - time.monotonic()) > 0:

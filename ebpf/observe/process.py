@@ -5,7 +5,7 @@ as its standard input is open and its parent lives.
 
 Standard input: one JSON line at the start, and one for each change of what is watched:
     {"program": path, "flags": [compiler arguments], "parent": pid}
-    {"netns": [inode, ...], "addresses": [text, ...]}
+    {"pods": [inode, ...], "neighbours": [inode, ...], "addresses": [text, ...]}
 Standard output: {"watching": count} when a change has been made, events as `decode` makes them, and {"lost": total} when events did not
 fit in the ring.
 An error goes to standard error, and the exit code is 1.
@@ -56,6 +56,8 @@ STATES = (
     "CLOSING",
     "NEW_SYN_RECV",
 )
+# What a namespace is to program.c: a test compares the two.
+ROLE_POD, ROLE_NEIGHBOUR = 1, 2
 # How long events may lie in the ring before they are printed, and how soon the end of standard input is noticed.
 POLL_MS = 100
 PR_SET_PDEATHSIG = 1
@@ -121,21 +123,21 @@ class _Commands:
         return [json.loads(line) for line in lines]
 
 
-def _replace(table: Any, keys: list[bytes]) -> None:
-    """Makes a hash table of the program hold just these keys; those that stay are never missing."""
-    wanted = {key: table.Key.from_buffer_copy(key) for key in keys}
+def _replace(table: Any, entries: dict[bytes, int]) -> None:
+    """Makes a hash table of the program hold just these entries; those that stay are never missing."""
     for key in list(table.keys()):
-        if bytes(key) not in wanted:
+        if bytes(key) not in entries:
             del table[key]
-    for key in wanted.values():
-        table[key] = table.Leaf(1)
+    for data, value in entries.items():
+        table[table.Key.from_buffer_copy(data)] = table.Leaf(value)
 
 
 def _watch(program: Any, command: dict[str, Any]) -> None:
-    _replace(program["watched_netns"], [struct.pack("=I", inode) for inode in command["netns"]])
-    _replace(program["watched_address"], [pack_address(text) for text in command["addresses"]])
+    roles = dict.fromkeys(command["neighbours"], ROLE_NEIGHBOUR) | dict.fromkeys(command["pods"], ROLE_POD)
+    _replace(program["watched_netns"], {struct.pack("=I", inode): role for inode, role in roles.items()})
+    _replace(program["watched_address"], {pack_address(text): 1 for text in command["addresses"]})
     program.ring_buffer_consume()  # what was seen before the change is told before its acknowledgement
-    _say({"watching": len(command["netns"])})
+    _say({"watching": len(command["pods"])})
 
 
 def _load(command: dict[str, Any]) -> Any:

@@ -20,6 +20,9 @@
 /* A table for people changes a few times a second; tracepoint tcp_probe runs for every segment. */
 #define RTT_INTERVAL_NS 250000000ULL
 #define RING_PAGES 256
+/* What a namespace in watched_netns is: of a watched pod, or one that the packets of watched pods pass through. */
+#define ROLE_POD 1
+#define ROLE_NEIGHBOUR 2
 
 struct address {
 	unsigned char bytes[16];
@@ -45,15 +48,20 @@ static __always_inline void emit(struct event *e)
 		lost.atomic_increment(0);
 }
 
-static __always_inline bool in_watched_netns(struct event *e)
+static __always_inline bool in_watched_pod(struct event *e)
 {
-	return watched_netns.lookup(&e->netns) != 0;
+	u8 *role = watched_netns.lookup(&e->netns);
+
+	return role && *role == ROLE_POD;
 }
 
-static __always_inline bool names_watched_address(struct event *e)
+static __always_inline bool passes_a_neighbour(struct event *e)
 {
 	struct address local = {}, remote = {};
+	u8 *role = watched_netns.lookup(&e->netns);
 
+	if (!role || *role != ROLE_NEIGHBOUR)
+		return false;
 	__builtin_memcpy(local.bytes, e->local, sizeof(local.bytes));
 	__builtin_memcpy(remote.bytes, e->remote, sizeof(remote.bytes));
 	return watched_address.lookup(&local) || watched_address.lookup(&remote);
@@ -159,7 +167,7 @@ RAW_TRACEPOINT_PROBE(inet_sock_set_state)
 	describe_sock(&e, sk);
 	e.old_state = ctx->args[1];
 	e.new_state = ctx->args[2];
-	if (in_watched_netns(&e))
+	if (in_watched_pod(&e))
 		emit(&e);
 	return 0;
 }
@@ -170,7 +178,7 @@ RAW_TRACEPOINT_PROBE(tcp_probe)
 	u64 sk = ctx->args[0], now = bpf_ktime_get_ns(), *told;
 
 	e.netns = netns_of_sock(sk);
-	if (!in_watched_netns(&e))
+	if (!in_watched_pod(&e))
 		return 0;
 	told = rtt_told_ns.lookup(&sk);
 	if (told && now - *told < RTT_INTERVAL_NS)
@@ -185,7 +193,7 @@ RAW_TRACEPOINT_PROBE(tcp_retransmit_skb)
 {
 	struct event e = {.kind = KIND_RETRANSMIT};
 
-	if (describe(&e, ctx->args[0], 0) && in_watched_netns(&e))
+	if (describe(&e, ctx->args[0], 0) && in_watched_pod(&e))
 		emit(&e);
 	return 0;
 }
@@ -194,7 +202,7 @@ RAW_TRACEPOINT_PROBE(tcp_send_reset)
 {
 	struct event e = {.kind = KIND_RESET_SENT};
 
-	if (!describe(&e, ctx->args[0], ctx->args[1]) || !in_watched_netns(&e))
+	if (!describe(&e, ctx->args[0], ctx->args[1]) || !in_watched_pod(&e))
 		return 0;
 #if TCP_SEND_RESET_ARGS >= 3
 	e.reason = ctx->args[2];
@@ -207,12 +215,12 @@ RAW_TRACEPOINT_PROBE(tcp_receive_reset)
 {
 	struct event e = {.kind = KIND_RESET_RECEIVED};
 
-	if (describe(&e, ctx->args[0], 0) && in_watched_netns(&e))
+	if (describe(&e, ctx->args[0], 0) && in_watched_pod(&e))
 		emit(&e);
 	return 0;
 }
 
-/* Also outside the pod's namespace: a packet of the pod may be dropped anywhere on the node. */
+/* Also outside the pod's namespace: its packets may be dropped on the node, or in the pod that they are for. */
 RAW_TRACEPOINT_PROBE(kfree_skb)
 {
 	struct event e = {.kind = KIND_DROP, .reason = ctx->args[2]};
@@ -226,7 +234,7 @@ RAW_TRACEPOINT_PROBE(kfree_skb)
 #endif
 	if (!sk)
 		sk = READ(u64, skb + SKB_SK);
-	if (describe(&e, sk, skb) && (in_watched_netns(&e) || names_watched_address(&e)))
+	if (describe(&e, sk, skb) && (in_watched_pod(&e) || passes_a_neighbour(&e)))
 		emit(&e);
 	return 0;
 }

@@ -14,14 +14,13 @@ class Watched:
     Args:
         pods: name of the pod ("namespace/name") by the inode of its network namespace.
         owners: inode of the pod's namespace by each of its addresses.
+        neighbours: inodes of the namespaces that the pods' packets pass through: nodes and other pods. Addresses mean the pods there,
+            and may mean anybody in the other namespaces of the machine.
     """
 
     pods: Mapping[int, str]
     owners: Mapping[IPAddress, int]
-
-    @property
-    def addresses(self) -> tuple[str, ...]:
-        return tuple(map(str, self.owners))
+    neighbours: frozenset[int] = frozenset()
 
 
 def attribute(event: Event, watched: Watched) -> list[Event]:
@@ -30,7 +29,7 @@ def attribute(event: Event, watched: Watched) -> list[Event]:
     A packet that was lost outside a pod is told from the pod's side, without the socket, which belongs to another namespace.
     """
     seen = [event] if event.netns in watched.pods else []
-    if event.kind is not Kind.DROP:
+    if event.kind is not Kind.DROP or not (seen or event.netns in watched.neighbours):
         return seen
     for local, remote in ((event.local, event.remote), (event.remote, event.local)):
         owner = watched.owners.get(local.ip)

@@ -15,7 +15,8 @@ import pytest
 from ebpf.observe.events import Event
 from ebpf.observe.observer import Lost, Observer
 from ebpf.observe.requirements import ObservationUnavailable, prepare
-from tests.netns.trace_ground import CLIENT6, ROOT, SERVER, SERVER6, TIMEOUT_S, Ground, Trace, make_ground, reset, text
+from ebpf.observe.watched import Watched
+from tests.netns.trace_ground import CLIENT, CLIENT6, ROOT, SERVER, SERVER6, TIMEOUT_S, Ground, Trace, make_ground, reset, text
 
 ZTUNNEL_MARK = 0x539
 
@@ -119,6 +120,16 @@ def test_loss_shows_as_drops_with_their_reason_and_as_retransmits(ground: Ground
     assert retransmitted["retransmits"] >= 1
 
 
+def test_same_addresses_outside_the_lab_are_not_the_pods(ground: Ground, trace: Trace) -> None:
+    """Another lab on this machine has pods of the same addresses; what is refused there happens to nobody here."""
+    with make_ground(f"trc{uuid.uuid4().hex[:6]}") as other, pytest.raises(ConnectionRefusedError):
+        other.connect("client", (SERVER, 8))
+    with pytest.raises(ConnectionRefusedError):
+        ground.connect("client", (SERVER, 9))
+    trace.wait_for(pod="shop/server", local=f"{SERVER}:9", event="drop")
+    assert not [line for line in trace.lines if f"{SERVER}:8" in {line["local"], line["remote"]}]
+
+
 def test_packet_dropped_on_its_way_out_of_the_pod(ground: Ground, trace: Trace) -> None:
     ground.rule("client", "-A", "OUTPUT", "-p", "tcp", "--dport", "81", "-j", "DROP")
     with pytest.raises(TimeoutError):
@@ -172,6 +183,16 @@ def test_only_the_pod_that_was_asked_for(ground: Ground) -> None:
         assert {line["pod"] for line in trace.lines} == {"shop/server"}
 
 
+def test_packet_that_is_dropped_where_nobody_traces(ground: Ground) -> None:
+    ground.rule("client", "-A", "INPUT", "-p", "tcp", "--dport", "7", "-j", "DROP")
+    before = ground.pair()
+    with before[0], before[1], Trace(ground, "--json", "server") as trace:
+        trace.wait_for(pod="shop/server", event="open")
+        with pytest.raises(TimeoutError):
+            ground.connect("server", (CLIENT, 7), timeout_s=0.5)
+        trace.wait_for(pod="shop/server", remote=f"{CLIENT}:7", event="drop", reason="NETFILTER_DROP", outside_pod=True, state="SYN_SENT")
+
+
 def test_pod_that_starts_later_is_traced(ground: Ground) -> None:
     link = Path(f"/run/ambient-{ground.lab}/nodes/one/netns/client-uid")
     target = link.readlink()
@@ -201,8 +222,8 @@ def test_unknown_pod_is_one_line_and_exit_code_1(ground: Ground) -> None:
 
 def test_what_is_watched_can_change(ground: Ground) -> None:
     with Observer(prepare()) as observer:
-        observer.watch([ground.inode("client")], [])
-        told = observer.watch([ground.inode("server")], [])
+        observer.watch(Watched({ground.inode("client"): "client"}, {}))
+        told = observer.watch(Watched({ground.inode("server"): "server"}, {}))
         for sock in ground.pair():
             sock.close()
         while not any(isinstance(one, Event) and one.new_state == "CLOSE" for one in told):
@@ -213,7 +234,7 @@ def test_what_is_watched_can_change(ground: Ground) -> None:
 def test_events_that_do_not_fit_are_counted(ground: Ground) -> None:
     """Stops the observation process while more happens than the ring of 1 MiB holds: 80 bytes an event, 11 events and more a connection."""
     with Observer(prepare()) as observer:
-        observer.watch([ground.inode("client"), ground.inode("server")], [])
+        observer.watch(Watched({ground.inode("client"): "client", ground.inode("server"): "server"}, {}))
         os.kill(observer.pid, signal.SIGSTOP)
         try:
             with ground.listen("server", SERVER) as listener:
@@ -234,7 +255,8 @@ def test_observation_ends_with_its_parent(ground: Ground) -> None:
     """Kills the parent with -9, so that only the kernel can tell the child."""
     script = (
         "import time\nfrom ebpf.observe.observer import Observer\nfrom ebpf.observe.requirements import prepare\n"
-        "observer = Observer(prepare())\nobserver.watch([], [])\nprint(observer.pid, flush=True)\ntime.sleep(1000)"
+        "from ebpf.observe.watched import Watched\n"
+        "observer = Observer(prepare())\nobserver.watch(Watched({}, {}))\nprint(observer.pid, flush=True)\ntime.sleep(1000)"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, cwd=ROOT) as parent:
         assert parent.stdout is not None

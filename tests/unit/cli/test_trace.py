@@ -95,7 +95,8 @@ def test_choice_that_is_none(pods: list[RunningPod], wanted: str, expected: str)
 
 
 def test_what_is_watched() -> None:
-    assert watch_of([WEB, API]) == Watched({1: "shop/web", 2: "shop/api"}, {CLIENT.ip: 1, SERVER.ip: 2})
+    watched = watch_of([WEB, API], [1, 2, 3, 7])
+    assert watched == Watched({1: "shop/web", 2: "shop/api"}, {CLIENT.ip: 1, SERVER.ip: 2}, frozenset({3, 7}))
 
 
 class FakeObserver:
@@ -105,8 +106,8 @@ class FakeObserver:
         self.told = list(told)
         self.watched: list[list[int]] = []
 
-    def watch(self, namespaces: object, addresses: object) -> list[Event | Lost]:
-        self.watched.append(sorted(cast(dict[int, str], namespaces)))
+    def watch(self, watched: Watched) -> list[Event | Lost]:
+        self.watched.append(sorted(watched.pods))
         return []
 
     def read(self, timeout_s: float) -> list[Event | Lost]:
@@ -114,7 +115,7 @@ class FakeObserver:
 
 
 def session_of(observer: FakeObserver, find_pods: Callable[[], list[RunningPod]]) -> Session:
-    return Session(cast(Observer, observer), find_pods)
+    return Session(cast(Observer, observer), lambda: (find_pods(), frozenset()))
 
 
 def test_session_follows_connections() -> None:

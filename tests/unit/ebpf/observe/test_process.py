@@ -78,6 +78,11 @@ def test_layout_is_that_of_the_kernels_side(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_roles_are_those_of_the_program() -> None:
+    program = HEADER.with_name("program.c").read_text()
+    assert f"#define ROLE_POD {process.ROLE_POD}\n#define ROLE_NEIGHBOUR {process.ROLE_NEIGHBOUR}\n" in program
+
+
 def test_kinds_are_those_that_the_reader_knows() -> None:
     assert set(process.KINDS.values()) == {kind.value for kind in events.Kind}
 
