@@ -39,7 +39,7 @@ class AdminPage:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """"::" is every address of both families, where the kernel has both."""
+    """ "::" is every address of both families, where the kernel has both."""
     if host == "::" and not socket.has_dualstack_ipv6():
         host = "0.0.0.0"
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -14,6 +14,8 @@ from mesh.errors import CaptureError
 _LIVE = 0xFFF & ~(1 << 10 | 1 << 7 | 1 << 6)
 # By iptables a captured connection arrives at a port of ztunnel; by eBPF it keeps its own.
 _PORTS = frozenset({15001, 15006})
+# A dual-stack listener's IPv4 connections are IPv6 sockets.
+_MAPPED = "::ffff:"
 
 
 def count_carried(site: Site) -> int:
@@ -35,7 +37,7 @@ def _count() -> int:
     with DiagSocket() as diagnostics, refusals():
         diagnostics.bind()
         return sum(
-            found["idiag_sport"] in _PORTS or found["idiag_dst"] in own
+            found["idiag_sport"] in _PORTS or found["idiag_dst"].removeprefix(_MAPPED) in own
             for family in (socket.AF_INET, socket.AF_INET6)
             for found in diagnostics.get_sock_stats(family=family, states=_LIVE)
             if _mark(found.get_attr("INET_DIAG_MARK")) & MARK_MASK == ZTUNNEL_MARK

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from typing import Self
 
 import pytest
 
@@ -14,7 +15,7 @@ from daemonset.capture.connections import count_carried
 from daemonset.capture.items import Mode, Phase
 from daemonset.capture.plan import plan_capture
 from ebpf.sockets import SocketWalker
-from tests.netns.capture.ground import Ground, Namespace, tcp
+from tests.netns.capture.ground import WAIT_S, Ground, Namespace, tcp
 from tests.netns.capture.ztunnel import Ztunnel
 
 RATE = 200  # new connections a second, in each direction
@@ -24,8 +25,8 @@ PATIENCE_S = 4.0  # a SYN that is held is sent again after one second
 class Traffic:
     """Opens connections from one namespace to the other, at a steady rate, and says hello on each."""
 
-    def __init__(self, client: Namespace, server: Namespace, family: socket.AddressFamily) -> None:
-        self._client, self._family = client, family
+    def __init__(self, client: Namespace, server: Namespace, family: socket.AddressFamily, rate: int = RATE) -> None:
+        self._client, self._family, self._rate = client, family, rate
         self.done, self.failed = 0, []
         self._progress = threading.Condition()
         self._stop = threading.Event()
@@ -34,7 +35,7 @@ class Traffic:
         self._listener.listen(1024)
         self._threads = [threading.Thread(target=work) for work in (self._serve, self._ask)]
 
-    def __enter__(self) -> "Traffic":
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self
@@ -81,10 +82,13 @@ class Traffic:
     async def _ask_all(self) -> None:
         tasks: set[asyncio.Task[None]] = set()
         while not self._stop.is_set():
+            if self._rate == 0:
+                await asyncio.sleep(0.01)
+                continue
             task = asyncio.create_task(self._ask_one())
             tasks.add(task)
             task.add_done_callback(tasks.discard)
-            await asyncio.sleep(1 / RATE)
+            await asyncio.sleep(1 / self._rate)
         await asyncio.gather(*tasks)
 
     async def _ask_one(self) -> None:
@@ -128,6 +132,22 @@ class Lasting:
 def traffics(ground: Ground, family: socket.AddressFamily) -> Iterator[list[Traffic]]:
     with Traffic(ground.pod, ground.peer, family) as outgoing, Traffic(ground.peer, ground.pod, family) as incoming:
         yield [outgoing, incoming]
+
+
+@pytest.mark.parametrize("incoming", [False, True], ids=["outgoing", "incoming"])
+def test_carried_connections_are_counted(ground: Ground, captured: Ztunnel, family: socket.AddressFamily, incoming: bool) -> None:
+    client, server = (ground.peer, ground.pod) if incoming else (ground.pod, ground.peer)
+    assert count_carried(ground.site) == 0
+    with Traffic(client, server, family, rate=0) as traffic:
+        lasting = traffic.open()
+        lasting.use()
+        # By iptables ztunnel's listening end can be told too, where it has a port of ztunnel's.
+        assert count_carried(ground.site) in {1, 2}
+        lasting.close()
+        deadline = time.monotonic() + WAIT_S
+        while count_carried(ground.site) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert count_carried(ground.site) == 0
 
 
 def test_no_connection_is_lost_when_capture_is_switched(
