@@ -5,6 +5,7 @@ passes its address translation, in both directions, and a virtual IP must work f
 """
 
 import os
+from ipaddress import IPv4Address
 from typing import Any
 
 from pyroute2 import IPRoute  # type: ignore[import-untyped]
@@ -20,6 +21,8 @@ _NO_DUPLICATE_DETECTION = 0x02
 # The gateway is next door, though no address of ours shares a network with it.
 _SCOPE_LINK = 253
 _QUIET_IPV6 = {"ipv6/conf/default/accept_dad": "0", "ipv6/conf/default/accept_ra": "0"}
+# The node sends IPv6 redirects to neighbours whatever it is told; a pod that followed them would bypass its address translation.
+_NO_REDIRECTS = {f"{family}/conf/{which}/accept_redirects": "0" for family in ("ipv4", "ipv6") for which in ("all", "default")}
 # Bridged frames would otherwise pass the rules meant for routed ones, on kernels with br_netfilter.
 _PLAIN_BRIDGE = {f"bridge/bridge-nf-call-{table}": "0" for table in ("iptables", "ip6tables", "arptables")}
 _ROUTER = {
@@ -47,7 +50,7 @@ def connect_to_lab(layout: Layout, netns: str, port: str, pair: addresses.Addres
     """
     set_sysctls(netns, _QUIET_IPV6)
     with IPRoute(netns=layout.bridge_netns) as ip:
-        _make_veth(ip, port, LAB_BRIDGE, netns)
+        _make_veth(ip, port, LAB_BRIDGE, netns, _mac_of(pair[0]))
     with IPRoute(netns=netns) as ip:
         _up(ip, "lo")
         _up(ip, "eth0")
@@ -61,7 +64,8 @@ def connect_node(layout: Layout, node: str, nodes: tuple[str, ...]) -> None:
     connect_to_lab(layout, netns, node, addresses.node_addresses(node))
     set_sysctls(netns, _ROUTER | _PLAIN_BRIDGE)
     with IPRoute(netns=netns) as ip:
-        _make_bridge(ip, POD_BRIDGE)
+        # A bridge without an address of its own takes one of its ports', and changes it under its neighbours when ports come and go.
+        _make_bridge(ip, POD_BRIDGE, address=_mac_of(addresses.pod_gateways(node)[0]))
         for gateway, network in zip(addresses.pod_gateways(node), addresses.pod_networks(node), strict=True):
             _address(ip, POD_BRIDGE, gateway, int(network.rpartition("/")[2]))
         for services in addresses.SERVICE_NETWORKS:
@@ -79,9 +83,9 @@ def connect_pod(layout: Layout, node: str, port: str, netns: str, pair: addresse
     Args:
         port: the name of the node's end; at most 15 bytes, unique on the node.
     """
-    set_sysctls(netns, _QUIET_IPV6)
+    set_sysctls(netns, _QUIET_IPV6 | _NO_REDIRECTS)
     with IPRoute(netns=layout.node_netns(node)) as ip:
-        _make_veth(ip, port, POD_BRIDGE, netns)
+        _make_veth(ip, port, POD_BRIDGE, netns, _mac_of(pair[0]))
     with IPRoute(netns=netns) as ip:
         _up(ip, "lo")
         _up(ip, "eth0")
@@ -103,16 +107,21 @@ def _family(address: str) -> int:
     return 10 if ":" in address else 2
 
 
-def _make_bridge(ip: Any, name: str) -> None:
+def _make_bridge(ip: Any, name: str, **attributes: str) -> None:
     # No forward delay: the first packet of a new port must not wait 15 s.
-    ip.link("add", ifname=name, kind="bridge", br_forward_delay=0, br_stp_state=0)
+    ip.link("add", ifname=name, kind="bridge", br_forward_delay=0, br_stp_state=0, **attributes)
     _up(ip, name)
 
 
-def _make_veth(ip: Any, port: str, bridge: str, peer_netns: str) -> None:
+def _mac_of(ipv4: str) -> str:
+    """A locally administered address for an IPv4 address: who gets that next is reached at once, not after a time-out."""
+    return ":".join(f"{byte:02x}" for byte in (0x02, 0x00, *IPv4Address(ipv4).packed))
+
+
+def _make_veth(ip: Any, port: str, bridge: str, peer_netns: str, peer_mac: str) -> None:
     peer = os.open(netns_path(peer_netns), os.O_RDONLY | os.O_CLOEXEC)
     try:
-        ip.link("add", ifname=port, kind="veth", peer={"ifname": "eth0", "net_ns_fd": peer})
+        ip.link("add", ifname=port, kind="veth", peer={"ifname": "eth0", "net_ns_fd": peer, "address": peer_mac})
     finally:
         os.close(peer)
     ip.link("set", index=_index(ip, port), master=_index(ip, bridge), state="up")

@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from pyroute2 import IPRoute  # type: ignore[import-untyped]
 from pyroute2.netlink.exceptions import NetlinkError  # type: ignore[import-untyped]
 
-import daemonset.capture
+from daemonset.capture.preflight import preflight
 from lab import nftables
 from lab.endpoints import VirtualPort
 from lab.errors import LabError
@@ -46,12 +46,7 @@ def _lacks_root() -> list[str]:
 def _lacks_of_lab(options: Options) -> list[str]:
     missing = [f"no program {name}: apt-get install {package}" for name, package in _PROGRAMS.items() if shutil.which(name) is None]
     lacks = missing or [lack for lack in (_lacks_netns(), _lacks_links(), _lacks_nft()) if lack]
-    return lacks + (_lacks_of_capture(options.capture) if options.mesh else [])
-
-
-def _lacks_of_capture(mode: str) -> list[str]:
-    preflight: Callable[[str], list[str]] | None = getattr(daemonset.capture, "preflight", None)
-    return preflight(mode) if preflight is not None else []
+    return lacks + (preflight(options.capture) if options.mesh else [])
 
 
 def _lacks_netns() -> str:

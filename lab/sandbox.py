@@ -24,7 +24,15 @@ def enter_sandbox(netns: Path, hosts: Path, hostname: str) -> None:
     # Names without namespaces behind them would make `ip` complain.
     check(libc.mount(b"none", bytes(NETNS_DIR), b"tmpfs", 0, None), f"cover {NETNS_DIR}")
     check(libc.mount(bytes(hosts), b"/etc/hosts", None, _MS_BIND, None), "mount /etc/hosts")
+    _hide_name_servers()
     socket.sethostname(hostname[:_MAX_HOSTNAME])
+
+
+def _hide_name_servers() -> None:
+    """The machine's name servers cannot be reached from a pod: an unknown name is to be refused at once, not after a time-out."""
+    resolver = Path("/etc/resolv.conf").resolve()
+    if resolver.exists():
+        check(libc.mount(b"/dev/null", bytes(resolver), None, _MS_BIND, None), f"cover {resolver}")
 
 
 def _drop_copied_mounts() -> None:
