@@ -2,16 +2,30 @@
 
 import os
 from collections.abc import Callable
+from typing import Protocol
 
 import structlog
 
-from ztunnel.certificates.keeper import CertificateKeeper
-from ztunnel.discovery.client import Discovery
+from mesh.identity import Identity
 from ztunnel.engine.interface import Engine
 from ztunnel.pods import LocalPod, LocalPods, PodInfo
 from ztunnel.zds.client import namespace_id
 
 log = structlog.get_logger(scope="enrolment")
+
+
+class Certificates(Protocol):
+    """The part of the keeper that enrolment needs."""
+
+    def keep(self, identities: frozenset[Identity]) -> None: ...
+
+
+class Subscriptions(Protocol):
+    """The part of discovery that enrolment needs."""
+
+    def pin(self, name: str) -> None: ...
+
+    def unpin(self, name: str) -> None: ...
 
 
 class Enrolment:
@@ -26,8 +40,8 @@ class Enrolment:
         self,
         pods: LocalPods,
         engine: Engine,
-        certificates: CertificateKeeper,
-        discovery: Discovery,
+        certificates: Certificates,
+        discovery: Subscriptions,
         changed: Callable[[], None],
         drain_timeout_s: float,
     ) -> None:
@@ -48,12 +62,14 @@ class Enrolment:
         if held is not None and held.info == pod and held.netns == netns:
             os.close(netns_fd)  # The agent came back and names what we have.
             return
-        if held is not None:
-            self._remove(held)
-        local = self._pods.describe(pod, netns)
-        self._engine.add_pod(local.number, netns_fd, str(local.identity))
-        self._pods.put(local)
-        self._certificates.keep(self._pods.identities())
+        try:
+            if held is not None:
+                self._release(held)
+            local = self._pods.describe(pod, netns)
+            self._engine.add_pod(local.number, netns_fd, str(local.identity))
+            self._pods.put(local)
+        finally:
+            self._certificates.keep(self._pods.identities())
         self._discovery.pin(local.workload_uid)
         self._changed()
         log.info("pod added", pod=f"{pod.namespace}/{pod.name}", uid=pod.uid, number=local.number, identity=str(local.identity))
@@ -64,16 +80,17 @@ class Enrolment:
     def delete(self, uid: str) -> None:
         pod = self._pods.by_uid(uid)
         if pod is not None:
-            self._remove(pod)
+            self._release(pod)
+            self._certificates.keep(self._pods.identities())
 
     def retain(self, uids: frozenset[str]) -> None:
         for pod in self._pods.absent_from(uids):
-            self._remove(pod)
+            self._release(pod)
+        self._certificates.keep(self._pods.identities())
 
-    def _remove(self, pod: LocalPod) -> None:
+    def _release(self, pod: LocalPod) -> None:
         self._pods.remove(pod)
         self._engine.remove_pod(pod.number, self._drain_timeout_s)
-        self._certificates.keep(self._pods.identities())
         if self._pods.by_workload(pod.workload_uid) is None:
             self._discovery.unpin(pod.workload_uid)
         self._changed()

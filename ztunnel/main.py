@@ -3,7 +3,6 @@
 import os
 import sys
 
-
 # Source: sysexits.h, EX_CONFIG.
 EXIT_CONFIG = 78
 

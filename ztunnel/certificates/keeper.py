@@ -35,10 +35,17 @@ class CredentialSink(Protocol):
 class CertificateKeeper:
     """One task an identity; the old certificate is kept while the CA is away."""
 
-    def __init__(self, fetch: Fetch, sink: CredentialSink, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        fetch: Fetch,
+        sink: CredentialSink,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._fetch = fetch
         self._sink = sink
         self._clock = clock
+        self._sleep = sleep
         self._tasks: dict[Identity, asyncio.Task[None]] = {}
         # By SPIFFE URI.
         self._held: dict[str, Certificate] = {}
@@ -107,7 +114,7 @@ class CertificateKeeper:
                 failures += 1
                 alarmed_left_s = self._alarm(identity, error, failures, alarmed_left_s)
                 delay_s = RETRY.delay_s(failures, random.random())
-            await asyncio.sleep(delay_s)
+            await self._sleep(delay_s)
 
     def _install(self, identity: Identity, certificate: Certificate) -> None:
         """Raises CredentialError when the engine does not take it; the one before stays."""

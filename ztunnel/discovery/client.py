@@ -49,7 +49,7 @@ class Discovery:
         self._node = node
         self._control_plane = control_plane
         self._changed = changed
-        self._demand = demand or Demand()
+        self._demand = Demand() if demand is None else demand
         self._clock = clock
         self._outbox = Outbox()
         self._waiting: dict[str, asyncio.Future[None]] = {}
@@ -59,7 +59,7 @@ class Discovery:
         failures = 0
         while True:
             try:
-                await self._session()
+                await self.session()
                 reason = "the control plane ended the stream"
             except CALL_ERRORS as error:
                 reason = describe(error)
@@ -115,7 +115,7 @@ class Discovery:
             if self._demand.full:
                 self.shed()
 
-    async def _session(self) -> None:
+    async def session(self) -> None:
         """Holds one stream. Raises one of CALL_ERRORS when it breaks; returns when the control plane ends it."""
         metadata = bearer(self._control_plane.auth_token)
         async with open_channel(self._control_plane, self._control_plane.xds) as channel:

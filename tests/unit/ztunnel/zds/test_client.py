@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -87,7 +88,7 @@ class Talk:
         self.client = ZdsClient(Path("/nowhere"), self.enroller)
         self.task = asyncio.create_task(self.client.serve(PacketSocket(ours)))
 
-    async def __aenter__(self) -> "Talk":
+    async def __aenter__(self) -> Self:
         hello = pb.ZdsHello.FromString(await self.agent.receive())
         assert hello.version == pb.V1
         return self
@@ -98,7 +99,7 @@ class Talk:
 
 
 def open_fds() -> int:
-    return len(os.listdir("/proc/self/fd"))
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 @pytest.fixture

@@ -1,0 +1,217 @@
+"""The xDS client against a real gRPC server over TLS: what it asks, what it waits for, what it does when the stream breaks."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from grpclib.exceptions import GRPCError
+
+from tests.unit.ztunnel import plane as planes
+from tests.unit.ztunnel.discovery.test_wire import packed, response
+from tests.unit.ztunnel.fakes import NODE, eventually, service, workload
+from tests.unit.ztunnel.plane import Plane
+from ztunnel.control_plane import CALL_ERRORS
+from ztunnel.discovery.client import Discovery
+from ztunnel.discovery.demand import STRANGER_LIFETIME_S, Demand
+
+WEB = "shop/web.shop.svc.cluster.local"
+# Long enough that only an answer, never the time, ends the wait.
+LONG_S = 20.0
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+class Node:
+    """A discovery client that counts what it is told to invalidate."""
+
+    def __init__(self, plane: Plane, on_demand: bool = True, demand: Demand | None = None) -> None:
+        self.changes = 0
+        self.clock = Clock()
+        settings = plane.settings_for(plane.settings.xds[1], on_demand)
+        self.discovery = Discovery(NODE, settings, self._changed, demand, self.clock)
+
+    def _changed(self) -> None:
+        self.changes += 1
+
+
+@asynccontextmanager
+async def serving(node: Node) -> AsyncIterator[Discovery]:
+    task = asyncio.create_task(node.discovery.run())
+    try:
+        yield node.discovery
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_name_is_asked_for_and_the_answer_ends_the_wait(tmp_path: Path) -> None:
+    async with planes.running(tmp_path) as plane, serving(Node(plane)) as discovery:
+        session = await plane.discovery.sessions.get()
+        first = await session.receive()
+        assert list(first.resource_names_subscribe) == list(first.resource_names_unsubscribe) == ["*"]
+        waiting = asyncio.create_task(discovery.settle(("/10.96.0.1",), LONG_S))
+        assert list((await session.receive()).resource_names_subscribe) == ["/10.96.0.1"]
+        assert not discovery.settled("/10.96.0.1")
+        web, pod = service("web", "10.96.0.1"), workload("web-1", "10.0.0.1", services={WEB: {80: 8080}})
+        await session.send(response(packed(web), packed(pod)))
+        await waiting
+        assert discovery.settled("/10.96.0.1")
+        assert discovery.store.find("", ip_address("10.96.0.1")) == web
+        acknowledged = await session.receive()
+        assert acknowledged.response_nonce == "1"
+        assert not acknowledged.HasField("error_detail")
+
+
+async def test_a_removal_ends_the_wait_at_once(tmp_path: Path) -> None:
+    async with planes.running(tmp_path) as plane, serving(Node(plane)) as discovery:
+        session = await plane.discovery.sessions.get()
+        waiting = asyncio.create_task(discovery.settle(("/192.0.2.1",), LONG_S))
+        await session.receive()
+        await session.send(response(removed=("/192.0.2.1",)))
+        await waiting
+        assert discovery.settled("/192.0.2.1"), "a stranger, and known to be one: nobody waits again"
+
+
+async def test_without_an_answer_the_wait_is_bounded_and_not_repeated(tmp_path: Path) -> None:
+    async with planes.running(tmp_path) as plane:
+        node = Node(plane)
+        async with serving(node) as discovery:
+            session = await plane.discovery.sessions.get()
+            await session.receive()
+            await discovery.settle(("/10.0.0.1",), 0.01)
+            assert discovery.settled("/10.0.0.1")
+            assert node.changes == 0
+            await session.send(response(packed(workload("late", "10.0.0.1"))))
+            await eventually(lambda: node.changes)
+
+
+async def test_a_bad_resource_is_refused_and_the_last_good_one_stays(tmp_path: Path) -> None:
+    async with planes.running(tmp_path) as plane, serving(Node(plane)) as discovery:
+        session = await plane.discovery.sessions.get()
+        await session.receive()
+        good = workload("web-1", "10.0.0.1")
+        await session.send(response(packed(good)))
+        await session.receive()
+        bad = packed(good)
+        bad.resource.value = b"\xff\xff"
+        await session.send(response(bad, packed(workload("web-2", "10.0.0.2"))))
+        refusal = await session.receive()
+        assert refusal.error_detail.code == 3
+        assert good.uid in refusal.error_detail.message
+        assert discovery.store.workload(good.uid) == good
+        assert discovery.store.find("", ip_address("10.0.0.2")) is not None
+
+
+async def test_a_new_stream_asks_for_all_again_with_versions_and_a_fresh_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with planes.running(tmp_path) as plane, serving(Node(plane)) as discovery:
+        session = await plane.discovery.sessions.get()
+        pod = workload("web-1", "10.0.0.1")
+        waiting = asyncio.create_task(discovery.settle(("/10.0.0.1",), LONG_S))
+        await session.receive()
+        await session.send(response(packed(pod)))
+        await waiting
+        plane.token.write_text("second-token")
+        session.end()
+        again = await plane.discovery.sessions.get()
+        request = await again.receive()
+        assert sorted(request.resource_names_subscribe) == ["/10.0.0.1", pod.uid]
+        assert dict(request.initial_resource_versions) == {pod.uid: "7"}
+        assert plane.discovery.tokens == ["Bearer first-token", "Bearer second-token"]
+        assert discovery.store.workload(pod.uid) == pod, "what was known stays while the control plane is away"
+        await again.send(response(removed=(pod.uid, "/10.0.0.1")))
+        await eventually(lambda: discovery.store.workload(pod.uid) is None)
+
+
+async def test_everything_when_asked_for(tmp_path: Path) -> None:
+    async with planes.running(tmp_path) as plane:
+        node = Node(plane, on_demand=False)
+        async with serving(node) as discovery:
+            session = await plane.discovery.sessions.get()
+            first = await session.receive()
+            assert (list(first.resource_names_subscribe), list(first.resource_names_unsubscribe)) == (["*"], [])
+            waiting = asyncio.create_task(discovery.settle(("/10.0.0.1", "/192.0.2.1"), LONG_S))
+            await session.send(response(packed(workload("web-1", "10.0.0.1"))))
+            await waiting
+            assert discovery.settled("/203.0.113.9"), "what did not come does not exist"
+            assert node.changes == 1
+
+
+async def test_strangers_are_dropped_after_a_while(tmp_path: Path) -> None:
+    async with planes.running(tmp_path) as plane:
+        node = Node(plane)
+        async with serving(node) as discovery:
+            session = await plane.discovery.sessions.get()
+            waiting = asyncio.create_task(discovery.settle(("/192.0.2.1",), LONG_S))
+            while "/192.0.2.1" not in (await session.receive()).resource_names_subscribe:
+                pass
+            await session.send(response(removed=("/192.0.2.1",)))
+            await waiting
+            discovery.shed()
+            assert node.changes == 0
+            node.clock.now_s = STRANGER_LIFETIME_S
+            discovery.shed()
+            assert node.changes == 1, "a cached decision would let them pass for ever"
+            await _until_dropped(session, "/192.0.2.1")
+            assert not discovery.settled("/192.0.2.1")
+
+
+async def test_a_full_table_drops_the_longest_unused_with_what_came_by_them(tmp_path: Path) -> None:
+    async with planes.running(tmp_path) as plane:
+        node = Node(plane, demand=Demand(max_names=2, evicted_at_once=1))
+        async with serving(node) as discovery:
+            session = await plane.discovery.sessions.get()
+            pod = workload("web-1", "10.0.0.1", services={WEB: {80: 8080}})
+            waiting = asyncio.create_task(discovery.settle(("/10.96.0.1",), LONG_S))
+            await session.receive()
+            await session.send(response(packed(service("web", "10.96.0.1")), packed(pod)))
+            await waiting
+            discovery.pin("Kubernetes//Pod/shop/own")
+            discovery.pin("Kubernetes//Pod/shop/own2")
+            assert list(discovery.store.resources()) == []
+            await _until_dropped(session, pod.uid)
+
+
+async def _until_dropped(session: planes.Session, name: str) -> None:
+    while name not in (await session.receive()).resource_names_unsubscribe:
+        pass
+
+
+async def test_another_name_in_the_certificate_is_refused(tmp_path: Path) -> None:
+    async with planes.running(tmp_path) as plane:
+        discovery = Discovery(NODE, plane.settings_for(plane.settings.xds[1], server_name="elsewhere.ambient"), lambda: None)
+        with pytest.raises(ssl.SSLCertVerificationError, match="elsewhere"):
+            await discovery.session()
+
+
+async def test_tls_1_2_is_refused(tmp_path: Path) -> None:
+    def old(context: ssl.SSLContext) -> None:
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+
+    async with planes.running(tmp_path, old) as plane:
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await Discovery(NODE, plane.settings, lambda: None).session()
+
+
+async def test_a_missing_token_is_told_by_its_path(tmp_path: Path) -> None:
+    async with planes.running(tmp_path) as plane:
+        plane.token.unlink()
+        with pytest.raises(CALL_ERRORS, match=r"token .*No such file"):
+            await Discovery(NODE, plane.settings, lambda: None).session()
+
+
+def test_what_a_grpc_error_says() -> None:
+    from grpclib.const import Status
+
+    from ztunnel.control_plane import describe
+
+    assert describe(GRPCError(Status.UNAUTHENTICATED, "token expired")) == "UNAUTHENTICATED: token expired"
