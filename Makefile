@@ -11,10 +11,10 @@ SYSTEM_PYTHON := /usr/bin/python3
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 
-# What the mesh and the lab run with, and clang with its headers for the capture programs.
-RUN_PACKAGES := python3-venv clang libbpf-dev libbpf1 iproute2 iptables nftables procps
+# What the mesh and the lab run with, clang with its headers for the capture programs, and curl for whoever follows README.md.
+RUN_PACKAGES := python3-venv clang libbpf-dev libbpf1 iproute2 iptables nftables procps curl
 # What tests and benchmarks compare with, measure with and look through.
-TEST_PACKAGES := bpftool curl iperf3 nghttp2-client nghttp2-proxy nginx-light openssl python3-bpfcc tcpdump wrk
+TEST_PACKAGES := bpftool iperf3 nghttp2-client nghttp2-proxy nginx-light openssl python3-bpfcc tcpdump wrk
 # bcc compiles where it runs; any Debian kernel's headers serve.
 ifeq ($(wildcard /lib/modules/$(shell uname -r)/build),)
 TEST_PACKAGES += linux-headers-cloud-$(shell dpkg --print-architecture)
