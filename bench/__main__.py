@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import sys
 import time
 from pathlib import Path
@@ -28,6 +29,8 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> None:
+    # Being told to end is no reason to leave namespaces and processes behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", default="*", help="shell pattern of row names")
     parser.add_argument("--repeat", type=int, default=3)
@@ -49,6 +52,8 @@ def run(loads: tuple[Load, ...], arguments: argparse.Namespace) -> None:
     started = time.monotonic()
     with in_lab.modes(arguments.modes.split(","), arguments.capture) as modes:
         samples = measure(loads, modes, arguments.repeat, arguments.seconds)
+        if "ours" in [mode.name for mode in modes]:
+            in_lab.expect_tunnelled()
         memory = [resident(mode) for mode in modes if mode.proxies]
     report(loads, samples, [mode.name for mode in modes], arguments.out)
     print(*memory, sep="\n")

@@ -7,6 +7,7 @@ No control plane, no agent, no lab: for work on the byte path. `python -m bench`
 
 import argparse
 import contextlib
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -109,6 +110,8 @@ def last_words(directory: Path) -> Iterator[str]:
 
 
 def main() -> None:
+    # Being told to end is no reason to leave namespaces and processes behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", default="*", help="shell pattern of row names")
     parser.add_argument("--repeat", type=int, default=3)

@@ -9,7 +9,7 @@ import yaml
 
 from bench import nginx, proxies
 from bench.alternate import Mode
-from bench.load import Target
+from bench.load import LoadFailed, Target
 from bench.proxies import Places
 from lab import api
 from lab.api import Lab
@@ -37,6 +37,17 @@ def modes(names: list[str], capture: str) -> Iterator[list[Mode]]:
         stack.callback(api.down, LAYOUT)
         lab = api.up(LAYOUT, Options(capture=capture, mesh="ours" in names), {"bench.yaml": manifests(configuration)})
         yield [stack.enter_context(_mode(one, lab, directory)) for one in names]
+
+
+def expect_tunnelled() -> None:
+    """Fails a measurement of ours in which the load went around the mesh: captured in name, and nothing in ztunnel's log.
+
+    Raises:
+        LoadFailed: the client's ztunnel opened no tunnel to the server.
+    """
+    log = LAYOUT.process_log("ztunnel", "node1").read_text()
+    if "dst.hbone_addr=" not in log:
+        raise LoadFailed("the load of ours did not go through a tunnel: no such line in the log of the client's ztunnel")
 
 
 def manifests(nginx_configuration: Path) -> str:
