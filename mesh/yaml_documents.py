@@ -19,8 +19,10 @@ MAX_NODES = 1_000_000
 # A pod's deepest field lies a dozen levels down.
 MAX_DEPTH = 64
 
-_INT = re.compile(r"[-+]?(0|[1-9][0-9]{0,18})")
-_FLOAT = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]{1,3})?")
+# Source: YAML 1.1, its plain decimal forms. Whatever counts as a number here is quoted by every writer that means a text; "1e3" and
+# "007" are not (a commit or a version may look so), and stay texts.
+_INT = re.compile(r"[-+]?(0|[1-9][0-9]{0,99})")
+_FLOAT = re.compile(r"[-+]?[0-9]+\.[0-9]*([eE][-+][0-9]{1,3})?|\.[0-9]+([eE][-+][0-9]{1,3})?")
 _NULLS = frozenset(("", "~", "null", "Null", "NULL"))
 # Source: YAML 1.1, which Kubernetes follows here: an unquoted "no" is no text.
 _TRUE = frozenset(spelling for word in ("true", "yes", "on") for spelling in (word, word.capitalize(), word.upper()))
