@@ -4,6 +4,7 @@ import hpack
 
 from ztunnel.hbone.codes import ConnectionViolation, ErrorCode
 from ztunnel.hbone.fields import Field
+from ztunnel.hbone.literals import read_literals
 
 # RFC 7541 section 4.2: an encoder never needs more than two (the smallest size in between, and the last). Each costs a decoder time and
 # counts towards no other bound.
@@ -17,9 +18,10 @@ class Inflater:
         max_header_list_bytes: the most that one block may decode to, counted as RFC 9113 section 10.5.1 does.
     """
 
-    __slots__ = ("_decoder",)
+    __slots__ = ("_decoder", "_max_header_list_bytes")
 
     def __init__(self, max_header_list_bytes: int) -> None:
+        self._max_header_list_bytes = max_header_list_bytes
         self._decoder = hpack.Decoder(max_header_list_bytes)
 
     def decode(self, block: bytes) -> list[Field]:
@@ -28,6 +30,9 @@ class Inflater:
         Raises:
             ConnectionViolation: it cannot be decoded, or is too large; the table is out of step from there on.
         """
+        fields = read_literals(block, self._max_header_list_bytes)
+        if fields is not None:
+            return fields
         if _size_updates(block) > _MAX_SIZE_UPDATES:
             raise ConnectionViolation(ErrorCode.COMPRESSION_ERROR, "too many table size updates")
         try:
