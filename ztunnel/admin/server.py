@@ -79,15 +79,19 @@ class AdminServer:
         )
         self._runners: list[web.AppRunner] = []
 
-    async def start(self) -> None:
-        """Raises OSError when a port cannot be had; `stop` closes those that could."""
+    async def start(self) -> tuple[int, ...]:
+        """Returns the ports of admin, metrics and readiness. Raises OSError when one cannot be had; `stop` closes the others."""
+        ports = []
         for endpoint, routes in self._sites:
             application = web.Application(middlewares=[_explain])
             application.add_routes(routes)
             runner = web.AppRunner(application, access_log=None)
             self._runners.append(runner)
             await runner.setup()
-            await web.SockSite(runner, _listen(endpoint), backlog=BACKLOG).start()
+            listener = _listen(endpoint)
+            ports.append(listener.getsockname()[1])
+            await web.SockSite(runner, listener, backlog=BACKLOG).start()
+        return tuple(ports)
 
     async def stop(self) -> None:
         for runner in self._runners:

@@ -46,7 +46,7 @@ def configure(style: LineFormat, output: Output, level: LogLevel) -> None:
         return render_line(style, timestamp(time.time()), name, scope, message, event.items()).encode()
 
     structlog.configure(
-        processors=[structlog.processors.format_exc_info, render],
+        processors=[structlog.dev.set_exc_info, structlog.processors.format_exc_info, render],
         logger_factory=lambda *_: _Sink(output),
         wrapper_class=structlog.BoundLogger,
         cache_logger_on_first_use=False,

@@ -1,0 +1,196 @@
+"""Misses: answered at once, or after what they need has come, or refused; never from old knowledge."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from mesh.identity import Identity
+from tests.unit.ztunnel.fakes import NODE, FakeEngine, eventually, store_of, update, workload
+from ztunnel import resolver as module
+from ztunnel.decisions import Surroundings
+from ztunnel.discovery.store import Store
+from ztunnel.engine.interface import Cause, Direct, Direction, Flow, Reject, Tunnel
+from ztunnel.pods import LocalPods, PodInfo
+from ztunnel.resolver import CREDENTIALS_WAIT_S, FIRST_WAIT_S, LABELS_WAIT_S, UNKNOWN_WAIT_S, Resolver
+
+CLIENT = workload("client", "10.0.1.1", node="n1", account="buyer")
+CLIENT_ID = "spiffe://cluster.local/ns/shop/sa/buyer"
+
+
+class Knowledge:
+    """Names settle when the test says so, or when it says that the time is up."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.synced = True
+        self.unknown: set[str] = set()
+        self.waits: list[tuple[tuple[str, ...], float]] = []
+        self.released = asyncio.Event()
+
+    def settled(self, name: str) -> bool:
+        return name not in self.unknown
+
+    async def settle(self, names: tuple[str, ...], timeout_s: float) -> None:
+        if self.unknown.intersection(names):
+            self.waits.append((names, timeout_s))
+            await self.released.wait()
+            self.unknown.difference_update(names)
+
+
+class Keeper:
+    def __init__(self) -> None:
+        self.held = {CLIENT_ID}
+        self.waits: list[tuple[str, float]] = []
+        self.comes = True
+
+    def holds(self, identity: str) -> bool:
+        return identity in self.held
+
+    async def wait(self, identity: Identity, timeout_s: float) -> None:
+        self.waits.append((str(identity), timeout_s))
+        await asyncio.sleep(0)
+        if self.comes:
+            self.held.add(str(identity))
+
+
+class World:
+    def __init__(self) -> None:
+        self.engine, self.keeper = FakeEngine(), Keeper()
+        self.knowledge = Knowledge(store_of(CLIENT))
+        pods = LocalPods("Kubernetes", "cluster.local")
+        pods.put(pods.describe(PodInfo("u-1", "client", "shop", "buyer"), (4, 1)))
+        around = Surroundings(NODE, self.knowledge.store, pods, lambda labels: 7)
+        self.resolver = Resolver(self.engine, self.knowledge, self.keeper, around)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        task = asyncio.create_task(self.resolver.run())
+        await asyncio.sleep(0)
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def answer(self, flow: Flow) -> object:
+        (choice,) = self.engine.decisions[flow].choices
+        return choice
+
+
+def outbound(destination: str) -> Flow:
+    return Flow(1, Direction.OUTBOUND, "", destination, "")
+
+
+async def test_what_is_known_is_answered_at_once() -> None:
+    world = World()
+    world.resolver.miss(outbound("192.0.2.1:443"))
+    assert world.answer(outbound("192.0.2.1:443")) == Direct(("192.0.2.1", 443), False, 7)
+
+
+async def test_a_stranger_waits_for_the_control_plane_and_then_passes() -> None:
+    world, flow = World(), outbound("192.0.2.1:443")
+    async with world.running():
+        world.knowledge.unknown = {"/192.0.2.1"}
+        world.resolver.miss(flow)
+        await eventually(lambda: world.knowledge.waits)
+        assert world.knowledge.waits == [(("Kubernetes//Pod/shop/client", "/192.0.2.1"), UNKNOWN_WAIT_S)]
+        assert (world.engine.decisions, world.resolver.pending) == ({}, 1)
+        world.knowledge.released.set()
+        await eventually(lambda: world.engine.decisions)
+        assert isinstance(world.answer(flow), Direct)
+        await eventually(lambda: world.resolver.pending == 0)
+
+
+async def test_before_the_first_answer_of_the_control_plane_the_wait_is_longer() -> None:
+    world = World()
+    async with world.running():
+        world.knowledge.synced = False
+        world.knowledge.unknown = {"/192.0.2.1"}
+        world.resolver.miss(outbound("192.0.2.1:443"))
+        await eventually(lambda: world.knowledge.waits)
+        assert world.knowledge.waits[0][1] == FIRST_WAIT_S
+
+
+async def test_what_comes_during_the_wait_counts() -> None:
+    world, flow = World(), outbound("10.0.2.1:80")
+    async with world.running():
+        world.knowledge.unknown = {"/10.0.2.1"}
+        world.resolver.miss(flow)
+        await eventually(lambda: world.knowledge.waits)
+        world.knowledge.store.apply(update(workload("web-1", "10.0.2.1")))
+        world.knowledge.released.set()
+        await eventually(lambda: world.engine.decisions)
+        assert isinstance(world.answer(flow), Tunnel)
+
+
+async def test_labels_are_waited_for_only_briefly() -> None:
+    world, flow = World(), Flow(1, Direction.INBOUND_PLAINTEXT, "10.0.2.1", "10.0.1.1:80", "")
+    async with world.running():
+        world.knowledge.unknown = {"/10.0.2.1"}
+        world.knowledge.released.set()
+        world.resolver.miss(flow)
+        await eventually(lambda: world.engine.decisions)
+        assert world.knowledge.waits == [(("/10.0.2.1",), LABELS_WAIT_S)]
+        assert isinstance(world.answer(flow), Direct)
+
+
+async def test_a_tunnel_waits_for_its_certificate() -> None:
+    world, flow = World(), outbound("10.0.2.1:80")
+    world.knowledge.store.apply(update(workload("web-1", "10.0.2.1")))
+    world.keeper.held.clear()
+    async with world.running():
+        world.resolver.miss(flow)
+        assert world.engine.decisions == {}
+        await eventually(lambda: world.engine.decisions)
+        assert world.keeper.waits == [(CLIENT_ID, CREDENTIALS_WAIT_S)]
+        assert isinstance(world.answer(flow), Tunnel)
+
+
+async def test_without_a_certificate_it_is_refused_and_never_sent_in_plain() -> None:
+    world, flow = World(), outbound("10.0.2.1:80")
+    world.knowledge.store.apply(update(workload("web-1", "10.0.2.1")))
+    world.keeper.held.clear()
+    world.keeper.comes = False
+    async with world.running():
+        world.resolver.miss(flow)
+        await eventually(lambda: world.engine.decisions)
+        assert world.answer(flow) == Reject(503, Cause.TLS_FAILURE, 7)
+        assert not world.engine.decisions[flow].cache
+
+
+async def test_the_number_of_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_PENDING", 1)
+    world = World()
+    async with world.running():
+        world.knowledge.unknown = {"/192.0.2.1", "/192.0.2.2"}
+        world.resolver.miss(outbound("192.0.2.1:80"))
+        world.resolver.miss(outbound("192.0.2.2:80"))
+        answer = world.answer(outbound("192.0.2.2:80"))
+        assert isinstance(answer, Reject)
+        assert answer.cause is Cause.OVERLOADED
+        assert not world.engine.decisions[outbound("192.0.2.2:80")].cache
+
+
+async def test_trouble_with_one_flow_is_refused_and_the_next_is_answered() -> None:
+    world, flow = World(), outbound("192.0.2.1:80")
+    async with world.running():
+        world.knowledge.unknown = {"/192.0.2.1"}
+
+        async def broken(names: tuple[str, ...], timeout_s: float) -> None:
+            raise AssertionError("broken invariant")
+
+        world.knowledge.settle = broken  # type: ignore[method-assign]
+        world.resolver.miss(flow)
+        await eventually(lambda: world.engine.decisions)
+        answer = world.answer(flow)
+        assert isinstance(answer, Reject)
+        assert answer.cause is Cause.DECISION_TIMEOUT
+        world.resolver.miss(outbound("192.0.2.9:80"))
+        assert isinstance(world.answer(outbound("192.0.2.9:80")), Direct)
+
+
+def test_all_waits_together_end_before_the_engine_gives_up() -> None:
+    engine_gives_up_s = 10.0
+    assert FIRST_WAIT_S + LABELS_WAIT_S + CREDENTIALS_WAIT_S < engine_gives_up_s
