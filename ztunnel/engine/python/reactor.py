@@ -12,8 +12,9 @@ READ_BYTES = 256 * 1024
 HEADER_BYTES = 9
 # A TLS record carries at most this much plaintext (RFC 8446 section 5.1).
 RECORD_BYTES = 16 * 1024
-# Descriptors taken from the kernel at once: enough that what is ready together is handled together.
-EVENTS = 512
+# Descriptors taken from the kernel at once. Their output leaves together, so more of them share a TLS record and a system call; but
+# with too many the next process on the way has nothing to do meanwhile, and a chain of proxies works one at a time.
+EVENTS = 16
 # When this many were ready, more will be: look again before the loop does, so many times at most, so that others get their turn.
 BUSY_EVENTS = 4
 ROUNDS = 4
