@@ -191,10 +191,12 @@ class Connection(Exchange):
         pos = 0
         while (missing := frames.bytes_needed(self._partial) - len(self._partial)) > 0:
             piece = data[pos : pos + missing]
-            if not piece:
-                return pos
             self._partial += piece
             pos += len(piece)
+            if len(self._partial) >= HEADER_BYTES:
+                self._read_head(self._partial, 0)  # what cannot be is refused before all of it came
+            if len(piece) < missing:
+                return pos
         head, self._partial = memoryview(bytes(self._partial)), bytearray()
         self._take(head, 0)
         return self._deliver(data, pos)
@@ -209,10 +211,7 @@ class Connection(Exchange):
 
     def _take(self, data: memoryview, pos: int) -> int:
         """Deals with the frame at `pos`, of which the header is there; returns where it ends (or `data` does), -1 if more is needed."""
-        word, flags, stream_id = _unpack(data, pos)
-        length, kind, stream_id = word >> 8, word & 0xFF, stream_id & frames.MAX_ID
-        frames.check_frame(kind, length, flags, stream_id, self._limits.max_frame_bytes)
-        self._check_order(kind, flags, stream_id)
+        length, kind, flags, stream_id = self._read_head(data, pos)
         start = pos + HEADER_BYTES
         if kind == frames.DATA:
             return self._take_data(data, start, length, flags, stream_id)
@@ -221,7 +220,7 @@ class Connection(Exchange):
             self._charge(1 + (length >> _UNKNOWN_SHIFT))
             self._begin(length, 0, None, ends=False)
             return self._deliver(data, start)
-        stop: int = start + length
+        stop = start + length
         if stop > len(data):
             return -1
         try:
@@ -229,6 +228,14 @@ class Connection(Exchange):
         except StreamViolation as violation:
             self._fail_stream(stream_id, violation)
         return stop
+
+    def _read_head(self, data: memoryview | bytearray, pos: int) -> tuple[int, int, int, int]:
+        """Length, kind, flags and stream of the frame at `pos`, which may come now."""
+        word, flags, stream_id = _unpack(data, pos)
+        length, kind, stream_id = word >> 8, word & 0xFF, stream_id & frames.MAX_ID
+        frames.check_frame(kind, length, flags, stream_id, self._limits.max_frame_bytes)
+        self._check_order(kind, flags, stream_id)
+        return length, kind, flags, stream_id
 
     def _check_order(self, kind: int, flags: int, stream_id: int) -> None:
         """SETTINGS come first (section 3.4), and nothing comes between HEADERS and their CONTINUATION (section 6.10)."""

@@ -1,11 +1,15 @@
 """A bound on what a peer may send that is no work: credits that time and useful work give back."""
 
+# How many bursts work can save up. Bytes that fill a connection's window of 16 MiB may be answered at once, by a peer that reads 4 KiB at a
+# time with 8,192 WINDOW_UPDATEs for the stream and the connection.
+_SAVED_BURSTS = 10
+
 
 class Credits:
     """A bucket of credits; a frame that is no work spends one.
 
     Args:
-        burst: how many there can be at most; it starts full.
+        burst: how many there are at first, and time alone gives back no more.
         per_s: how many a second gives back.
     """
 
@@ -24,9 +28,9 @@ class Credits:
             earned: what useful work gave back since the last call.
             now_s: of a clock that never goes back.
         """
-        level = self._level + earned
-        if self._at_s is not None:
-            level += (now_s - self._at_s) * self._per_s
+        level = self._level
+        if self._at_s is not None and level < self._burst:
+            level = min(self._burst, level + (now_s - self._at_s) * self._per_s)
         self._at_s = now_s
-        self._level = (level if level < self._burst else self._burst) - cost
+        self._level = min(level + earned, self._burst * _SAVED_BURSTS) - cost
         return self._level >= 0

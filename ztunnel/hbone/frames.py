@@ -119,8 +119,8 @@ def parse_goaway(payload: bytes) -> tuple[int, int, str]:
 def bytes_needed(head: bytes | bytearray) -> int:
     """How much of a frame must have arrived before it can be dealt with, as far as `head` shows.
 
-    DATA is handed on as it comes, so its header is enough (and the padding's length); so it is for a frame too long to be buffered,
-    which is dropped or refused.
+    DATA is handed on as it comes and unknown frames are dropped so: their header is enough (and the padding's length). So it is for
+    a frame too long to be buffered, which is refused.
     """
     if len(head) < HEADER_BYTES:
         return HEADER_BYTES
@@ -128,7 +128,7 @@ def bytes_needed(head: bytes | bytearray) -> int:
     length, kind = word >> 8, word & 0xFF
     if kind == DATA:
         return HEADER_BYTES + (1 if flags & PADDED and length else 0)
-    return HEADER_BYTES + (length if length <= MAX_BUFFERED_BYTES else 0)
+    return HEADER_BYTES + (length if kind in _SIZES and length <= MAX_BUFFERED_BYTES else 0)
 
 
 def check_frame(kind: int, length: int, flags: int, stream_id: int, max_frame_bytes: int) -> None:

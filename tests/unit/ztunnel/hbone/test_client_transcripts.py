@@ -138,7 +138,20 @@ def test_a_block_longer_than_a_frame_is_continued() -> None:
     assert [length for _, _, length in lengths[:2]] == [16384, 16384]
 
 
-def test_acknowledgement_may_come_before_settings_never_without() -> None:
+def test_only_the_first_block_says_that_the_table_is_not_used() -> None:
+    talk = Talk(Role.CLIENT).begin(header_table_size=0)
+    for head in (b"\x20", b""):
+        talk.connection.open_stream(BLOCK, None)
+        assert talk.connection.outgoing.pop()[9:] == head + BLOCK
+
+
+def test_the_reason_of_a_goaway_is_bounded() -> None:
+    talk = Talk(Role.CLIENT).begin()
+    talk.send(goaway(0, 2, b"x" * 10_000))
+    assert talk.events[-1].reason == "x" * 256
+
+
+def test_settings_come_before_their_acknowledgement() -> None:
     talk = Talk(Role.CLIENT)
     talk.connection.start()
     assert talk.send(ack()) == ["ConnectionFailed PROTOCOL_ERROR"]

@@ -58,15 +58,21 @@ def test_work_gives_back() -> None:
         assert talk.send(data(1, b"x"), window(0, 1), window(1, 1), ping()) == ["Data 1 x (1)"]
 
 
-def test_bulk_gives_back_as_much_as_a_peer_that_reads_4_kib_at_a_time_needs() -> None:
+@pytest.mark.parametrize(
+    "send",
+    [
+        lambda connection, stream, size: connection.send_data(stream, bytes(size)),
+        lambda connection, stream, size: connection.data_header(stream, size),
+    ],
+)
+def test_bulk_gives_back_as_much_as_a_peer_that_reads_4_kib_at_a_time_needs(send) -> None:
     talk = Talk(Role.SERVER, LIMITS).begin(max_frame_size=2**20, initial_window_size=2**30)
     talk.send(connect(1), window(0, 2**30))
     stream = talk.events[-1].stream
     talk.connection.answer(stream, 200)
-    assert talk.connection.data_header(stream, 2**20) is not None
-    for _ in range(2**20 // 4096):
+    send(talk.connection, stream, 2**19)
+    for _ in range(2**19 // 4096):
         assert talk.send(window(0, 4096), window(1, 4096)) == []
-        talk.connection.send_data(stream, b"y")
 
 
 def test_rapid_reset_is_cut_off() -> None:
@@ -160,9 +166,16 @@ def test_credits() -> None:
     assert bucket.spend(10, 0, 0.0)
     assert bucket.spend(2, 0, 1.0)
     assert not bucket.spend(1, 0, 1.0)
-    assert bucket.spend(10, 1000, 1.0)
+    assert bucket.spend(100, 1000, 1.0)
     assert not bucket.spend(1, 0, 1.0)
-    assert not Credits(10, 2.0).spend(11, 1000, 0.0)
+
+
+def test_time_gives_back_a_burst_at_most_and_takes_nothing_that_work_saved() -> None:
+    bucket = Credits(10, 2.0)
+    assert bucket.spend(0, 50, 0.0)
+    assert bucket.spend(60, 0, 1000.0)
+    assert bucket.spend(10, 0, 2000.0)
+    assert not bucket.spend(1, 0, 2000.0)
 
 
 def test_an_acknowledgement_costs_nothing() -> None:

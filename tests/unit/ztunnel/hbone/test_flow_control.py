@@ -111,7 +111,22 @@ def test_a_reset_stream_is_not_woken() -> None:
     talk.connection.block(first)
     talk.connection.block(second)
     talk.connection.reset_stream(first, 8)
+    assert first not in talk.connection._blocked
     assert talk.send(window(0, 10)) == ["Writable 3"]
+
+
+@pytest.mark.parametrize("grant", [window(1, 1000), settings(initial_window_size=100_000)])
+def test_what_is_granted_after_the_end_cannot_be_used(grant: bytes) -> None:
+    talk, [stream] = client()
+    talk.connection.end_stream(stream)
+    assert talk.send(grant) == []
+    assert talk.connection.sendable(stream) == stream.send_window == 0
+
+
+def test_of_a_setting_that_is_there_twice_the_last_counts() -> None:
+    talk, [stream] = client()
+    talk.send(raw(4, 0, 0, b"\0\4\0\0\0\1" + b"\0\4\0\0\0\2"))
+    assert stream.send_window == 2
 
 
 def test_the_connection_window_goes_round() -> None:
@@ -165,6 +180,14 @@ def test_data_beyond_the_window_of_a_stream_resets_it(portion: int | None) -> No
     events = talk.send(data(1, b"a" * 999), data(3, b"b"), padded(1, b"a", 0), data(3, b"c"), portion=portion)
     assert [line for line in events if not line.startswith("Data 1")] == ["Data 3 b (1)", "Reset 1 FLOW_CONTROL_ERROR", "Data 3 c (1)"]
     assert talk.written() == ["RstStream 1 FLOW_CONTROL_ERROR"]
+
+
+@pytest.mark.parametrize("portion", [None, 1, 1000])
+def test_data_longer_than_the_frames_we_allow_fails_the_connection(portion: int | None) -> None:
+    talk = Talk(Role.SERVER, Limits(max_frame_bytes=16_384)).begin()
+    accepted(talk)
+    assert len(talk.send(data(1, bytes(16_384)))) == 1
+    assert talk.send(raw(0, 0, 1, bytes(16_385)), portion=portion) == ["ConnectionFailed FRAME_SIZE_ERROR"]
 
 
 def test_what_is_not_consumed_is_not_given_back() -> None:
@@ -237,6 +260,7 @@ def test_windows_grow_within_the_budget_and_give_it_back() -> None:
     assert [bulk.turn(0.012) // KIB for _ in range(4)] == [64, 128, 128, 128]
     assert budget.free_bytes == 36 * KIB
     bulk.talk.connection.reset_stream(bulk.stream, 8)
+    assert bulk.stream.window == 64 * KIB
     assert budget.free_bytes == 100 * KIB
 
 
