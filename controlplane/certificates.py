@@ -77,7 +77,9 @@ class CertificateService(ca_pb2_grpc.IstioCertificateServiceServicer):
         self._token_key = token_key
         self._clock = clock
 
-    async def CreateCertificate(self, request: ca_pb2.IstioCertificateRequest, context: Any) -> ca_pb2.IstioCertificateResponse:  # noqa: N802  # the service's own name
+    async def CreateCertificate(  # noqa: N802  # the service's own name
+        self, request: ca_pb2.IstioCertificateRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> ca_pb2.IstioCertificateResponse:
         log = _log.bind(peer=context.peer())
         try:
             caller = authenticate(context.invocation_metadata() or (), self._token_key)
@@ -89,12 +91,10 @@ class CertificateService(ca_pb2_grpc.IstioCertificateServiceServicer):
         except CredentialError as error:
             log.warning("certificate_refused", code="UNAUTHENTICATED", reason=str(error))
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
-            raise
         except RemoteProtocolError as error:
             code = grpc_code(error.status)
             log.warning("certificate_refused", code=code.name, reason=error.reason)
             await context.abort(code, error.reason)
-            raise
         log.info("certificate_issued", serial=f"{certificate.serial_number:x}", until=certificate.not_valid_after_utc.isoformat())
         leaf = certificate.public_bytes(serialization.Encoding.PEM).decode()
         return ca_pb2.IstioCertificateResponse(cert_chain=[leaf, self._root.certificate_pem.decode()])

@@ -22,6 +22,9 @@ DEBOUNCE_MS = 100
 # Notifications can be lost (a queue that overflows, a file system of another machine); a look at names, times and sizes is cheap.
 RESCAN_MS = 1000
 
+# Objects of other kinds that a log line names.
+MAX_LOGGED = 20
+
 # What tells one reading from the next without opening a file: name, time of change, size, inode.
 Signature = frozenset[tuple[str, int, int, int]]
 
@@ -38,6 +41,7 @@ class ManifestDirectory:
     publish: Callable[[Manifests], None]
     seen: Signature | None = None
     known_errors: frozenset[str] = frozenset()
+    known_ignored: tuple[str, ...] = ()
 
     async def follow(self, stopping: asyncio.Event) -> None:
         """Reads now and upon every change, until `stopping` is set.
@@ -77,8 +81,9 @@ class ManifestDirectory:
             return
         self._report(())
         _log.info("manifests_read", files=len(signature), pods=len(manifests.pods), services=len(manifests.services))
-        if manifests.ignored:
-            _log.info("manifests_ignored", objects=manifests.ignored[:20], count=len(manifests.ignored))
+        if manifests.ignored != self.known_ignored:
+            self.known_ignored = manifests.ignored
+            _log.info("manifests_ignored", count=len(manifests.ignored), objects=manifests.ignored[:MAX_LOGGED])
         self.publish(manifests)
 
     def _report(self, errors: tuple[ConfigError, ...]) -> None:

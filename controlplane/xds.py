@@ -27,13 +27,12 @@ class DiscoveryService(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type
         self._feed = feed
         self._token_key = token_key
 
-    async def DeltaAggregatedResources(self, _requests: object, context: Any) -> None:  # noqa: N802  # the service's own name
+    async def DeltaAggregatedResources(self, _requests: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:  # noqa: N802  # the service's own name
         """Serves one node until it hangs up, breaks the protocol, or its token ends."""
         log = _log.bind(peer=context.peer())
         try:
             caller = authenticate(context.invocation_metadata() or (), self._token_key)
             log = log.bind(node=caller.node)
-            log.info("xds_opened")
             await self._serve(context, caller, log)
         except CredentialError as error:
             log.warning("xds_refused", reason=str(error))
@@ -41,13 +40,12 @@ class DiscoveryService(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type
         except RemoteProtocolError as error:
             log.warning("xds_refused", reason=error.reason)
             await context.abort(grpc_code(error.status), error.reason)
-        finally:
-            log.info("xds_closed")
 
     async def _serve(self, context: Any, caller: Caller, log: Any) -> None:
         nonces = itertools.count(1)
         stream = Stream(lambda: str(next(nonces)))
         reading = asyncio.ensure_future(context.read())
+        log.info("xds_opened")
         try:
             while True:
                 changing = asyncio.ensure_future(self._feed.changed.wait())
@@ -65,6 +63,7 @@ class DiscoveryService(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type
                     reading = asyncio.ensure_future(context.read())
         finally:
             reading.cancel()
+            log.info("xds_closed")
 
     async def _send(self, stream: Stream, context: Any, log: Any) -> None:
         """Sends what is due. Before the first snapshot nothing is: an empty answer would say that there is nothing."""

@@ -120,8 +120,10 @@ def _collect(reader: _Reader) -> Manifests:
 
 
 def _expected(message: str) -> str:
-    """Turns pydantic's sentence into ours."""
-    return message.removeprefix("Input should be ").removeprefix("Input should have ")
+    """Turns pydantic's sentence into ours; a tuple is what a list of the manifest becomes."""
+    return (
+        message.removeprefix("Input should be ").replace("a valid tuple", "a valid list").replace("a valid dictionary", "a valid mapping")
+    )
 
 
 def _shown(value: object) -> object:

@@ -174,7 +174,7 @@ def test_unknown_kinds_are_left_alone_and_named() -> None:
             ("f.yaml:1:metadata.labels.a", "b c", "a label's value: up to 63 letters, digits, '-', '_' or '.'"),
         ),
         (pod(spec="{containers: []}"), ("f.yaml:1:spec.containers", "a list of 0", "at least one entry")),
-        (pod(spec="{containers: [{name: c, command: sh}]}"), ("f.yaml:1:spec.containers.0.command", "sh", "a valid tuple")),
+        (pod(spec="{containers: [{name: c, command: sh}]}"), ("f.yaml:1:spec.containers.0.command", "sh", "a valid list")),
         (
             pod(spec="{containers: [{name: c, ports: [{containerPort: 0}]}]}"),
             ("f.yaml:1:spec.containers.0.ports.0.containerPort", 0, "greater than or equal to 1"),
