@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from lab.documents import Body, Given, Key
 from lab.resolve import resolve_namespace, resolve_pod, resolve_service, with_labels, with_name
 from lab.scheduling import Placement, free_pod_addresses, free_service_addresses, next_node
+from lab.support import refuse_controllers
 from mesh.errors import ConfigError, ConfigErrors
 from mesh.kubernetes import Pod, Service
 
@@ -84,6 +85,7 @@ def apply(cluster: Cluster, objects: Iterable[Given], new_uid: Callable[[], str]
 
 
 def _apply_one(cluster: Cluster, given: Given, uid: str) -> Cluster:
+    refuse_controllers(given)
     key, body = given.key, with_name(given.body, given.key)
     old = cluster.entries.get(key)
     if old is not None and old.given == given.body:

@@ -6,6 +6,7 @@ import subprocess
 import threading
 from collections.abc import Callable
 from ipaddress import ip_address
+from pathlib import Path
 
 from pyroute2 import IPRoute  # type: ignore[import-untyped]
 from pyroute2.netlink.exceptions import NetlinkError  # type: ignore[import-untyped]
@@ -21,6 +22,7 @@ from mesh.model import SocketAddress
 # What is called by name, and the Debian package that brings it.
 _PROGRAMS = {"nft": "nftables", "nsenter": "util-linux", "setpriv": "util-linux", "tail": "coreutils"}
 
+_IPV6 = Path("/proc/sys/net/ipv6")
 # One of each kind of rule.
 _EXAMPLE = tuple(
     VirtualPort(f"default/{name}", ip_address(address), "TCP", 80, (SocketAddress(ip_address(address), 8080),), sticky)
@@ -45,8 +47,12 @@ def _lacks_root() -> list[str]:
 
 def _lacks_of_lab(options: Options) -> list[str]:
     missing = [f"no program {name}: apt-get install {package}" for name, package in _PROGRAMS.items() if shutil.which(name) is None]
-    lacks = missing or [lack for lack in (_lacks_netns(), _lacks_links(), _lacks_nft()) if lack]
+    lacks = missing or [lack for lack in (_lacks_ipv6(), _lacks_netns(), _lacks_links(), _lacks_nft()) if lack]
     return lacks + (preflight(options.capture) if options.mesh else [])
+
+
+def _lacks_ipv6() -> str:
+    return "" if _IPV6.exists() else "no IPv6: the kernel needs CONFIG_IPV6, and no ipv6.disable=1 on its command line"
 
 
 def _lacks_netns() -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from lab.documents import Body, Key
 from lab.scheduling import Placement
-from mesh.errors import ConfigError
+from lab.support import refuse_unsupported
 
 # Source: Kubernetes, "Namespaces": every namespace is labelled with its own name.
 _NAME_LABEL = "kubernetes.io/metadata.name"
@@ -33,12 +33,9 @@ def resolve_pod(source: str, body: Body, uid: str, placement: Placement) -> Body
     """Binds a pod to its node, not yet running.
 
     Raises:
-        ConfigError: a container has nothing to run: the lab runs programs of this machine and pulls no images.
+        ConfigError: the pod asks for what the lab does not do.
     """
-    for position, container in enumerate(body["spec"]["containers"]):
-        if not (container.get("command") or container.get("args")):
-            field = f"{source}spec.containers.{position}.command"
-            raise ConfigError(field, None, "a command: the lab runs programs of this machine, not images")
+    refuse_unsupported(source, body)
     spec = {"serviceAccountName": "default", **body["spec"], "nodeName": placement.node}
     status = {
         "hostIP": placement.node_addresses[0],

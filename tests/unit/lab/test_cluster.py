@@ -107,6 +107,14 @@ def test_services_share_no_virtual_ip(build: Build):
     [
         (pod("a", ", nodeName: node9"), "test.yaml:1:spec.nodeName", "node9"),
         (pod("a").replace("command: [run]", "image: nginx"), "test.yaml:1:spec.containers.0.command", None),
+        (pod("a", ", initContainers: [{name: x}]"), "test.yaml:1:spec.initContainers", "a list"),
+        (pod("a").replace("[run]", "[run], envFrom: [{}]"), "test.yaml:1:spec.containers.0.envFrom", "a list"),
+        (
+            pod("a").replace("[run]", "[run], env: [{name: A, value: x}, {name: B, valueFrom: {secretKeyRef: {}}}]"),
+            "test.yaml:1:spec.containers.0.env.1.valueFrom",
+            "secretKeyRef",
+        ),
+        ("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}", "test.yaml:1:kind", "Deployment"),
         ("apiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec: {clusterIP: 1.2.3.4}", "test.yaml:1:spec.clusterIPs", "1.2.3.4"),
     ],
 )
