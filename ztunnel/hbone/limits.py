@@ -12,13 +12,14 @@ class Limits:
 
     Args:
         stream_window_bytes: what a peer may send on a new stream before anything is consumed. A quarter MiB fills 1 Gb/s
-            at 2 ms; an idle stream costs nothing, a stalled one this much.
+            at 2 ms; an idle stream costs nothing, a stalled one this much. Not below 65,535, which a peer may send before it
+            has read our SETTINGS.
         max_stream_window_bytes: what the window of a stream that drains fast may grow to: 1 Gb/s at 32 ms. The figure
             of the ecosystem's own node proxy.
         connection_window_bytes: given back as bytes arrive, so it bounds only what is in flight. Several times
-            the stream's: with equal sizes a single stalled stream could hold all of it.
+            the stream's: with equal sizes a single stalled stream could hold all of it. Not below 65,535 either.
         max_frame_bytes: the longest DATA frame that is accepted (SETTINGS_MAX_FRAME_SIZE). Frames are never buffered, so
-            a large one costs nothing and saves headers.
+            a large one costs nothing and saves headers. 16,384 to 2^24-1.
         max_concurrent_streams: streams a peer may have open; each may hold a stream window.
         max_header_list_bytes: of one request or response, as RFC 9113 section 10.5.1 counts them; also bounds the encoded
             block. A CONNECT has some 300 bytes.

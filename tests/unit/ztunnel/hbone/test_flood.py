@@ -75,6 +75,11 @@ def test_bulk_gives_back_as_much_as_a_peer_that_reads_4_kib_at_a_time_needs(send
         assert talk.send(window(0, 4096), window(1, 4096)) == []
 
 
+@pytest.mark.parametrize("frame", [raw(77, 0, 0, bytes(2**20)), raw(4, 0, 0, b"\0\1\0\0\0\0" * 1000)])
+def test_long_frames_that_carry_nothing_cost_more(frame: bytes) -> None:
+    assert Talk(Role.SERVER, LIMITS).begin().send(frame) == [CUT_OFF]
+
+
 def test_rapid_reset_is_cut_off() -> None:
     talk = Talk(Role.SERVER, LIMITS).begin()
     for number in range(1, 2 * LIMITS.reset_burst + 3, 2):

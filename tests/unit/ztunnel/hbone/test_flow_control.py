@@ -254,6 +254,14 @@ def test_a_window_that_lasts_longer_stays() -> None:
     assert {bulk.turn(0.1) // KIB for _ in range(7)} == {64}
 
 
+def test_the_owners_pings_are_not_mistaken_for_ours() -> None:
+    bulk = Bulk(SMALL, Budget(10 * MIB))
+    bulk.turn(0.1)
+    assert "Ping \0hb-rtt\0" in bulk.talk.written()
+    assert bulk.talk.send(raw(6, 1, 0, b"ambient!")) == ["Pong ambient!"]
+    assert bulk.talk.send(raw(6, 1, 0, b"\0hb-rtt\0")) == []
+
+
 def test_windows_grow_within_the_budget_and_give_it_back() -> None:
     budget = Budget(100 * KIB)
     bulk = Bulk(SMALL, budget)
