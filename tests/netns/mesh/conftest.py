@@ -1,0 +1,45 @@
+"""One lab for each way of capture, up as long as tests use it."""
+
+import os
+import resource
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from lab import api
+from lab.layout import Layout
+from lab.options import CAPTURE_MODES, Options
+from tests.netns.mesh.ground import FAMILIES, Mesh
+from tests.netns.mesh.manifests import FAR, NEAR, manifests
+
+# A thousand connections at a time have both their ends in the test.
+OPEN_FILES = 8192
+_UP_TIME_LIMIT_S = 90.0
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _open_files() -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(OPEN_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[0]), max(OPEN_FILES, most)))
+
+
+@pytest.fixture(scope="session", params=CAPTURE_MODES)
+def mesh(request: pytest.FixtureRequest) -> Iterator[Mesh]:
+    layout = Layout(f"mesh{os.getpid()}{request.param[0]}")
+    try:
+        lab = api.up(layout, Options(capture=request.param, settings={"LOG_FORMAT": "json"}), manifests(), time_limit_s=_UP_TIME_LIMIT_S)
+        yield Mesh(lab, request.param)
+    finally:
+        api.down(layout)
+
+
+@pytest.fixture(params=FAMILIES, ids=["v4", "v6"])
+def family(request: pytest.FixtureRequest) -> socket.AddressFamily:
+    return request.param
+
+
+@pytest.fixture(params=[FAR, NEAR])
+def server_name(request: pytest.FixtureRequest) -> str:
+    """The captured server on another node than the client, and the one beside it."""
+    return request.param
