@@ -112,10 +112,10 @@ def _outbound(target: SocketAddress, pod: LocalPod, around: Surroundings) -> Ver
     if isinstance(found, Passthrough):
         return Verdict(Decision((Direct(_endpoint(target), keep_source=False, report=around.report(stranger)),)))
     endpoints = _spread(found.endpoints, pod.workload_uid, around.turn)
-    return Verdict(Decision(tuple(_towards(endpoint, source, found.service, around) for endpoint in endpoints)))
+    return Verdict(Decision(tuple(_towards(endpoint, source, pod, found.service, around) for endpoint in endpoints)))
 
 
-def _towards(endpoint: Endpoint, source: Workload, service: Service | None, around: Surroundings) -> Action:
+def _towards(endpoint: Endpoint, source: Workload, pod: LocalPod, service: Service | None, around: Surroundings) -> Action:
     """Returns how one endpoint is reached: in this node, in a tunnel, or, outside the mesh, in plain TCP."""
     workload, address = endpoint.workload, endpoint.address
     inside = workload.tunnel_protocol is TunnelProtocol.HBONE
@@ -130,7 +130,7 @@ def _towards(endpoint: Endpoint, source: Workload, service: Service | None, arou
         next_hop=(str(address.ip), HBONE_PORT),
         authority=str(address),
         headers=(("baggage", baggage(source)),),
-        source_identity=str(source.identity),
+        source_identity=str(pod.identity),
         peer_identities=(str(workload.identity),),
         report=around.report(labels),
     )
@@ -202,15 +202,20 @@ def _service_labels(source: Workload, target: SocketAddress, around: Surrounding
 
 
 def _workload_of(pod: LocalPod, around: Surroundings) -> Workload:
-    """Returns the pod as the control plane describes it, or, before it does, as the agent did."""
+    """Returns the pod as the control plane describes it, or, before it does, as the agent did.
+
+    Its identity is always the agent's word: that is who runs in the namespace, and whose certificate we hold.
+    """
     known = around.view.workload(pod.workload_uid)
-    return known or Workload(
+    if known is not None and known.identity == pod.identity:
+        return known
+    return Workload(
         uid=pod.workload_uid,
         name=pod.info.name,
         namespace=pod.info.namespace,
         service_account=pod.info.service_account,
         trust_domain=pod.identity.trust_domain,
-        addresses=(),
+        addresses=known.addresses if known else (),
         node=around.node.name,
         tunnel_protocol=TunnelProtocol.HBONE,
         network=around.node.network,

@@ -25,6 +25,9 @@ def main() -> int:
     except (ConfigError, ConfigErrors) as error:
         sys.stderr.write(f"ztunnel: the settings are wrong\n{error}\n")
         return EXIT_CONFIG
+    except OSError as error:
+        sys.stderr.write(f"ztunnel: cannot start: {error}\n")
+        return 1
     return 0
 
 

@@ -91,6 +91,8 @@ class Discovery:
         waiting = [name for name in names if not self.settled(name)]
         if not waiting:
             return
+        if not self._control_plane.on_demand:
+            waiting = [wire.WILDCARD]
         for name in waiting:
             self._ask(name)
         loop = asyncio.get_running_loop()
@@ -162,7 +164,7 @@ class Discovery:
         wrong = self._demand.told(change.appeared, change.gone, self._clock())
         if change.touched or wrong or (change.appeared and not self._control_plane.on_demand):
             self._changed()
-        self._wake((*change.appeared, *change.gone) if self._control_plane.on_demand else tuple(self._waiting))
+        self._wake((*change.appeared, *change.gone, wire.WILDCARD))
 
     def _wake(self, names: Iterable[str]) -> None:
         for name in names:

@@ -6,6 +6,7 @@ On the path of every connection: a report's part of a line is rendered once, and
 from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from ztunnel.engine.interface import Cause, Closed, Direction, Notice, Opened, Refused
 from ztunnel.telemetry.labels import destination_fields, response_flags, source_fields
@@ -15,6 +16,8 @@ from ztunnel.telemetry.reports import Report, Reports
 # Lines of at most about 500 bytes: what is handed to the output at once stays small beside what it may hold.
 LINES_AT_ONCE = 256
 
+# Stands for the time in a head that is rendered once.
+_TIME = "\0"
 _DIRECTIONS = {Direction.OUTBOUND: "outbound", Direction.INBOUND_PLAINTEXT: "inbound_plaintext", Direction.INBOUND_HBONE: "inbound_hbone"}
 
 
@@ -26,7 +29,14 @@ def cause_text(cause: Cause, detail: str) -> str:
 
 def timestamp(now_s: float) -> str:
     """RFC 3339 with microseconds."""
-    return datetime.fromtimestamp(now_s, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    seconds, microseconds = divmod(round(now_s * 1_000_000), 1_000_000)
+    return f"{_second(seconds)}.{microseconds:06d}Z"
+
+
+@lru_cache(maxsize=2)
+def _second(seconds: int) -> str:
+    """The larger part of a time stamp, which thousands of lines share."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 class AccessLog:
@@ -53,7 +63,14 @@ class AccessLog:
         self._pod_name = pod_name
         self._clock = clock
         self._enabled = enabled
-        self._source_key, self._source_end = style.first("src.addr")
+        self._line_end = style.end
+        source_key, self._source_end = style.first("src.addr")
+        # What stands before and after the time, up to the client's address.
+        self._opened, self._closed, self._failed = (
+            (before, after + source_key)
+            for how in ("opened", "closed", "failed")
+            for before, _, after in (style.head(_TIME, "info", "access", f"connection {how}").partition(_TIME),)
+        )
         self._next_hop_key, self._next_hop_end = style.next("dst.addr")
         # Tunnels and connections turned away before they had a report, by listener and cause.
         self.refused: Counter[tuple[str, str]] = Counter()
@@ -61,20 +78,19 @@ class AccessLog:
     def record(self, notices: Iterable[Notice]) -> None:
         """Counts and logs all but misses."""
         time = timestamp(self._clock()) if self._enabled() else ""
-        opened, closed, failed = (self._style.head(time, "info", "access", f"connection {how}") for how in ("opened", "closed", "failed"))
         lines: list[str] = []
         for notice in notices:
             if isinstance(notice, Opened):
                 report = self._reports.get(notice.report)
                 report.totals.opened["-"] = report.totals.opened.get("-", 0) + 1
                 if time:
-                    lines.append(self._begin(opened, report, notice.source, notice.next_hop) + self._style.end)
+                    lines.append(self._begin(time, self._opened, report, notice) + self._line_end)
             elif isinstance(notice, Closed):
                 report = self._reports.get(notice.report)
                 _count_end(report, notice)
                 if time:
-                    head = closed if notice.opened else failed
-                    lines.append(self._begin(head, report, notice.source, notice.next_hop) + self._end(notice) + self._style.end)
+                    head = self._closed if notice.opened else self._failed
+                    lines.append(self._begin(time, head, report, notice) + self._end(notice) + self._line_end)
             elif isinstance(notice, Refused):
                 self._refuse(notice, time, lines)
             if len(lines) >= LINES_AT_ONCE:
@@ -86,20 +102,21 @@ class AccessLog:
             self._write("".join(lines).encode())
             lines.clear()
 
-    def _begin(self, head: str, report: Report, source: str, next_hop: str) -> str:
+    def _begin(self, time: str, head: tuple[str, str], report: Report, notice: Opened | Closed) -> str:
         if not report.destination_text:
             report.source_text = self._style.fields(source_fields(report.labels))
             report.destination_text = self._style.fields(destination_fields(report.labels))
         return (
-            f"{head}{self._source_key}{source}{self._source_end}{report.source_text}"
-            f"{self._next_hop_key}{next_hop}{self._next_hop_end}{report.destination_text}"
+            f"{head[0]}{time}{head[1]}{notice.source}{self._source_end}{report.source_text}"
+            f"{self._next_hop_key}{notice.next_hop}{self._next_hop_end}{report.destination_text}"
         )
 
     def _end(self, notice: Closed) -> str:
-        error = None if notice.cause is Cause.NONE else cause_text(notice.cause, notice.detail)
         # Sent and received as the ecosystem has them: by the server.
-        numbers = ("bytes_sent", notice.received_bytes), ("bytes_recv", notice.sent_bytes), ("duration", f"{notice.duration_ms}ms")
-        return self._style.fields((*numbers, ("error", error)))
+        numbers = self._style.numbers(notice.received_bytes, notice.sent_bytes, notice.duration_ms)
+        if notice.cause is Cause.NONE:
+            return numbers
+        return numbers + self._style.fields((("error", cause_text(notice.cause, notice.detail)),))
 
     def _refuse(self, notice: Refused, time: str, lines: list[str]) -> None:
         listener = _DIRECTIONS[notice.direction]

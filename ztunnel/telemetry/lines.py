@@ -22,6 +22,9 @@ class LineFormat(Protocol):
     def next(self, key: str) -> tuple[str, str]:
         """Returns the same for any later value."""
 
+    def numbers(self, sent_bytes: int, received_bytes: int, duration_ms: int) -> str:
+        """Returns what every connection that ends has, as later fields."""
+
     def fields(self, fields: Fields) -> str:
         """Returns later fields, quoted as need be; values of None are left out."""
 
@@ -40,6 +43,9 @@ class PlainFormat:
     def next(self, key: str) -> tuple[str, str]:
         return f" {key}=", ""
 
+    def numbers(self, sent_bytes: int, received_bytes: int, duration_ms: int) -> str:
+        return f" bytes_sent={sent_bytes} bytes_recv={received_bytes} duration={duration_ms}ms"
+
     def fields(self, fields: Fields) -> str:
         return "".join(f" {key}={_plain(value)}" for key, value in fields if value is not None)
 
@@ -57,6 +63,9 @@ class JsonFormat:
 
     def next(self, key: str) -> tuple[str, str]:
         return f',"{key}":"', '"'
+
+    def numbers(self, sent_bytes: int, received_bytes: int, duration_ms: int) -> str:
+        return f',"bytes_sent":{sent_bytes},"bytes_recv":{received_bytes},"duration":"{duration_ms}ms"'
 
     def fields(self, fields: Fields) -> str:
         return "".join(f",{json.dumps(key)}:{json.dumps(value, default=str)}" for key, value in fields if value is not None)

@@ -23,16 +23,12 @@ class LogLevel:
 
     def set(self, name: str) -> None:
         """Raises KeyError for a name that is no level."""
-        self._check(name)
+        if name not in LOG_LEVELS:
+            raise KeyError(name)
         self.name = name
 
     def allows(self, name: str) -> bool:
         return LOG_LEVELS.get(name, logging.CRITICAL) >= LOG_LEVELS[self.name]
-
-    @staticmethod
-    def _check(name: str) -> None:
-        if name not in LOG_LEVELS:
-            raise KeyError(name)
 
 
 def configure(style: LineFormat, output: Output, level: LogLevel) -> None:

@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import socket
 import stat
+from collections.abc import Callable
 
 # A reader that pauses for a second misses nothing at ten thousand lines a second of a hundred bytes.
 MAX_HELD_BYTES = 1 << 20
@@ -21,6 +23,7 @@ class Output:
 
     def __init__(self, fd: int) -> None:
         self._fd, self._own = _open_nonblocking(fd)
+        self._put = _sender(self._fd) if stat.S_ISSOCK(os.fstat(fd).st_mode) else _writer(self._fd)
         self._held = bytearray()
         self._due: asyncio.TimerHandle | None = None
         self._watching = False
@@ -43,7 +46,7 @@ class Output:
         """Writes what the reader takes now."""
         while self._held:
             try:
-                written = os.write(self._fd, memoryview(self._held)[:WRITE_BYTES])
+                written = self._put(bytes(self._held[:WRITE_BYTES]))
             except BlockingIOError:
                 self._watch()
                 return
@@ -82,11 +85,21 @@ class Output:
             asyncio.get_running_loop().remove_writer(self._fd)
 
 
+def _writer(fd: int) -> Callable[[bytes], int]:
+    return lambda data: os.write(fd, data)
+
+
+def _sender(fd: int) -> Callable[[bytes], int]:
+    """A log collector's socket: not to block is said with each call, and does not concern others who hold it."""
+    connection = socket.socket(fileno=os.dup(fd))
+    return lambda data: connection.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+
+
 def _open_nonblocking(fd: int) -> tuple[int, bool]:
     """Returns a descriptor for the same file that does not block, and whether it is ours to close.
 
     O_NONBLOCK belongs to the open file and not to the descriptor: setting it on `fd` would set it for the shell that started us.
-    A regular file never blocks, and a new open file would have its own position.
+    A regular file never blocks, and a new open file would have its own position; a socket cannot be opened anew.
     """
     mode = os.fstat(fd).st_mode
     if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):

@@ -157,6 +157,14 @@ class TestOutbound:
         assert action.source_identity == CLIENT_ID
         assert world.labels[0].source.pod == "client"
 
+    def test_the_identity_to_prove_is_the_agents_word_and_not_the_control_planes(self) -> None:
+        impostor = workload("client", "10.0.1.1", node="n1", account="admin")
+        world = World(impostor, workload("web-1", "10.0.2.1"), known=False)
+        action = only(world.outbound("10.0.2.1:8080"))
+        assert isinstance(action, Tunnel)
+        assert action.source_identity == CLIENT_ID
+        assert world.labels[0].source.identity == CLIENT_ID
+
 
 class TestInboundPlaintext:
     def test_it_goes_to_where_it_was_going_with_its_own_source(self) -> None:

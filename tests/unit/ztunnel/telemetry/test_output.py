@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -92,6 +93,19 @@ async def test_a_reader_that_has_stopped_costs_whole_lines_and_never_the_loop(pi
     output.write(b"again\n")
     await eventually(lambda: drain(reader) == b"again\n")
     output.close()
+
+
+async def test_a_socket_that_nobody_reads_does_not_block_either() -> None:
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        output = Output(writer.fileno())
+        while output.dropped_lines == 0:
+            output.write(LINE)
+            await asyncio.sleep(0)
+        assert writer.getblocking(), "whoever else writes to it is not affected"
+        reader.settimeout(5)
+        assert reader.recv(len(LINE)) == LINE
+        output.close()
 
 
 def test_before_the_loop_runs_lines_leave_at_once(pipe: tuple[int, int]) -> None:
