@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 
 # Source: sysexits.h, EX_CONFIG.
 EXIT_CONFIG = 78
@@ -14,9 +15,11 @@ def main() -> int:
     from mesh.errors import ConfigError, ConfigErrors
     from ztunnel.config import parse
 
+    # What OpenSSL reads when it is loaded; whoever runs ztunnel may have a configuration of their own.
+    os.environ.setdefault("OPENSSL_CONF", str(Path(__file__).with_name("openssl.cnf")))
     try:
         settings = parse(os.environ)
-        # From here on ssl may be imported: what OpenSSL reads when it is loaded has to be set above.
+        # Only from here on may ssl be imported.
         import uvloop
 
         from ztunnel.process import serve
