@@ -12,6 +12,7 @@ from lab.edits import parse_label
 from lab.errors import LabError
 from lab.layout import Layout, layout_of
 from lab.options import CAPTURE_MODES, Options
+from lab.preflight import require
 
 SAMPLE = Path(api.__file__).parent / "manifests"
 _DEFAULTS = Options()
@@ -124,6 +125,7 @@ def exec_(layout: Layout, namespace: str, pod: str, command: tuple[str, ...]) ->
 @click.pass_obj
 def logs(layout: Layout, namespace: str, what: str, node: str | None, follow: bool) -> None:
     """Print the log of a program of the mesh, of the lab itself, or of a pod."""
+    require(None)
     paths = [str(path) for path in log_paths(layout, namespace, what, node)]
     os.execvp("tail", ["tail", "--lines=+1", *(["--follow=name", "--retry"] if follow else []), "--", *paths])  # noqa: S606
 

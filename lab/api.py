@@ -102,6 +102,7 @@ class Lab:
         return [*in_netns(netns_path(self.layout.node_netns(node))), *argv]
 
     def _ask(self, question: Mapping[str, object], say: Say = _say_nothing) -> Any:
+        require(None)
         if not is_alive(self.layout):
             left = "; what a crash left of it goes with `ambient lab down`" if self.layout.root.exists() else ""
             raise LabError(f"the lab {self.layout.name} is not up: `ambient lab up`{left}")
@@ -153,13 +154,14 @@ def read_manifests(path: Path) -> dict[str, str]:
     """
     if str(path) == "-":
         return {"standard input": sys.stdin.read()}
-    paths = sorted(one for one in path.iterdir() if one.suffix in (".yaml", ".yml")) if path.is_dir() else [path]
-    if not paths:
-        raise LabError(f"{path}: no *.yaml in it")
     try:
-        return {str(one): one.read_text() for one in paths}
+        paths = sorted(one for one in path.iterdir() if one.suffix in (".yaml", ".yml")) if path.is_dir() else [path]
+        files = {str(one): one.read_text() for one in paths}
     except (OSError, UnicodeDecodeError) as error:
         raise LabError(f"cannot read {path}: {error}") from error
+    if not files:
+        raise LabError(f"{path}: no *.yaml in it")
+    return files
 
 
 @contextlib.contextmanager

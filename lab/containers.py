@@ -10,7 +10,7 @@ from lab.documents import Body
 # Source: Kubernetes, "Define Dependent Environment Variables": $(NAME), and $$(NAME) for the text itself.
 _REFERENCE = re.compile(r"\$\$\(|\$\(([A-Za-z_][A-Za-z0-9_.-]*)\)")
 # A pod's container ends within this when it is asked to. Source: Kubernetes, PodSpec, terminationGracePeriodSeconds.
-_DEFAULT_GRACE_S = 30
+_DEFAULT_GRACE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,7 @@ def pod_run(pod: Body, *, netns: str, hosts: str, log: str, path: str) -> PodRun
         path: the PATH of its containers, unless they set their own.
     """
     metadata, spec = pod["metadata"], pod["spec"]
+    grace_s = spec.get("terminationGracePeriodSeconds")
     base = {"PATH": path, "HOME": "/root", "LANG": "C.UTF-8", "HOSTNAME": metadata["name"]}
     return PodRun(
         hostname=metadata["name"],
@@ -60,7 +61,7 @@ def pod_run(pod: Body, *, netns: str, hosts: str, log: str, path: str) -> PodRun
         hosts=hosts,
         log=log,
         restart_policy=spec.get("restartPolicy") or "Always",
-        grace_s=float(spec.get("terminationGracePeriodSeconds", _DEFAULT_GRACE_S)),
+        grace_s=_DEFAULT_GRACE_S if grace_s is None else float(grace_s),
         containers=tuple(_container(pod, container, base) for container in spec["containers"]),
     )
 
@@ -70,7 +71,7 @@ def _container(pod: Body, container: Mapping[str, Any], base: Mapping[str, str])
     for variable in container.get("env") or ():
         env[variable["name"]] = _value(pod, variable, env)
     argv = [*(container.get("command") or ()), *(container.get("args") or ())]
-    ports = [one["containerPort"] for one in container.get("ports") or () if one.get("protocol", "TCP") == "TCP"]
+    ports = [one["containerPort"] for one in container.get("ports") or () if (one.get("protocol") or "TCP") == "TCP"]
     expanded = tuple(_expand(word, env) for word in argv)
     return ContainerRun(container["name"], expanded, env, container.get("workingDir") or "/", tuple(ports))
 

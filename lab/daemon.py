@@ -3,8 +3,11 @@
 import asyncio
 import os
 import sys
+import traceback
 from collections.abc import Mapping
 from typing import Any
+
+from pyroute2.netlink.exceptions import NetlinkError  # type: ignore[import-untyped]
 
 from lab.control import Say, serve
 from lab.edits import apply_files, change_labels, delete_files
@@ -28,6 +31,13 @@ class Daemon:
 
     async def answer(self, question: Mapping[str, Any], say: Say) -> object:
         """Raises MeshError: what was asked for cannot be."""
+        try:
+            return await self._answer(question, say)
+        except (NetlinkError, OSError) as error:
+            traceback.print_exc()
+            raise LabError(f"the machine refuses: {error}") from error
+
+    async def _answer(self, question: Mapping[str, Any], say: Say) -> object:
         if question.get("op") == "start":
             if self._lab is not None:
                 raise LabError("the lab has been started already")

@@ -1,10 +1,7 @@
 """Runs pods: their namespace and wire, and the process that runs their containers."""
 
 import asyncio
-import contextlib
 import json
-import os
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -36,14 +33,20 @@ _LOST: dict[str, Any] = {"phase": "Pending", "ready": False, "restarts": {}}
 
 @dataclass(slots=True)
 class RunningPod:
-    """A pod that has its namespace. `pid` is its runner's, 0 between two runs."""
+    """A pod that has its namespace.
+
+    Args:
+        runner: its process, None between two runs.
+        entered: whether the runner is in the pod's namespaces, so that others may follow it there.
+    """
 
     uid: str
     node: str
     netns: str
     host_network: bool
     run: PodRun
-    pid: int = 0
+    runner: asyncio.subprocess.Process | None = None
+    entered: bool = False
     task: asyncio.Task[None] | None = None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -91,9 +94,8 @@ class Kubelet:
         pod = self.pods[uid]
         pod.stopping.set()
         if pod.task is not None:
-            with contextlib.suppress(ProcessLookupError):
-                if pod.pid:
-                    os.kill(pod.pid, signal.SIGTERM)
+            if pod.runner is not None:
+                pod.runner.terminate()
             await asyncio.wait([pod.task], timeout=pod.run.grace_s + _RUNNER_MARGIN_S)
             pod.task.cancel()
             await asyncio.gather(pod.task, return_exceptions=True)
@@ -123,22 +125,23 @@ class Kubelet:
 
     async def _run_once(self, pod: RunningPod) -> None:
         with open(pod.run.log, "ab") as log:  # noqa: ASYNC230, PTH123 a file of /run: no disk to wait for
-            process = await asyncio.create_subprocess_exec(
+            pod.runner = runner = await asyncio.create_subprocess_exec(
                 *LIFELINE, sys.executable, "-m", "lab.pod_runner", cwd="/", stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE, stderr=log, start_new_session=True,
             )  # fmt: skip
-        pod.pid = process.pid
-        assert process.stdin is not None
-        assert process.stdout is not None
+        assert runner.stdin is not None
+        assert runner.stdout is not None
         try:
-            process.stdin.write(write_pod_run(pod.run).encode() + b"\n")
-            async for line in process.stdout:
+            runner.stdin.write(write_pod_run(pod.run).encode() + b"\n")
+            async for line in runner.stdout:
+                # Its first word comes from inside.
+                pod.entered = True
                 self._on_status(pod.uid, json.loads(line))
-            await process.wait()
+            await runner.wait()
         finally:
-            pod.pid = 0
-            if process.returncode is None:
-                process.kill()
+            pod.runner, pod.entered = None, False
+            if runner.returncode is None:
+                runner.kill()
 
 
 def _sweep(pod: RunningPod) -> None:

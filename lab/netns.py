@@ -47,11 +47,12 @@ def delete_netns(name: str) -> None:
 
 
 def netns_inode(name: str) -> int | None:
-    """The number by which the kernel knows the namespace; None: there is none of that name."""
+    """The number by which the kernel knows the namespace; None: there is none of that name, or the name has lost its namespace."""
     try:
-        return netns_path(name).stat().st_ino
+        found = netns_path(name).stat()
     except FileNotFoundError:
         return None
+    return found.st_ino if found.st_dev == Path("/proc/self/ns/net").stat().st_dev else None
 
 
 def inside(name: str, work: Callable[[], Result]) -> Result:

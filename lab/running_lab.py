@@ -1,12 +1,11 @@
 """One running lab: scheduler, kubelet and kube-proxy of all nodes."""
 
 import asyncio
+import contextlib
 import datetime
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
-
-from pyroute2.netlink.exceptions import NetlinkError  # type: ignore[import-untyped]
 
 from lab import links
 from lab.addresses import CONTROLPLANE, node_names
@@ -47,18 +46,13 @@ class RunningLab:
         """Builds everything and waits until it is ready.
 
         Raises:
-            LabError: a step failed, or the time is up; with the end of the log that tells why.
+            LabError: the time is up; with the end of the log that tells why.
             ConfigErrors: the manifests are wrong.
+            NetlinkError, OSError: the kernel refuses a step.
         """
-        try:
-            async with asyncio.timeout(time_limit_s):
-                await self._build(files, say)
-                await self._settle(say)
-        except TimeoutError:
-            pending = (await self.describe())["pending"]
-            raise LabError(f"not ready after {time_limit_s:g} s: {_listed(pending)}", self._log_of(pending)) from None
-        except (NetlinkError, OSError) as error:
-            raise LabError(f"cannot build the lab: {error}", self._layout.daemon_log) from error
+        async with self._time_limit(time_limit_s):
+            await self._build(files, say)
+            await self._settle(say)
 
     async def _build(self, files: Mapping[str, str], say: Say) -> None:
         say(f"network of {self._options.nodes} nodes")
@@ -95,12 +89,8 @@ class RunningLab:
         Raises:
             LabError: the time is up.
         """
-        try:
-            async with asyncio.timeout(time_limit_s):
-                await self._settle(say)
-        except TimeoutError:
-            pending = (await self.describe())["pending"]
-            raise LabError(f"not ready after {time_limit_s:g} s: {_listed(pending)}", self._log_of(pending)) from None
+        async with self._time_limit(time_limit_s):
+            await self._settle(say)
 
     def pod(self, namespace: str, name: str) -> dict[str, Any]:
         """What it takes to run something in a pod: its runner, and its first container's environment.
@@ -113,10 +103,10 @@ class RunningLab:
             known = ", ".join("/".join(one) for one in sorted(self._cluster.bodies("Pod")))
             raise LabError(f"no pod {namespace}/{name}; there are: {known or 'none'}")
         pod = self._kubelet.pods.get(body["metadata"]["uid"])
-        if pod is None or not pod.pid:
+        if pod is None or pod.runner is None or not pod.entered:
             raise LabError(f"pod {namespace}/{name} is not running now")
         first = pod.run.containers[0]
-        return {"pid": pod.pid, "netns": pod.netns, "node": pod.node, "env": dict(first.env), "directory": first.directory}
+        return {"pid": pod.runner.pid, "netns": pod.netns, "node": pod.node, "env": dict(first.env), "directory": first.directory}
 
     def _make_network(self) -> None:
         nodes = self._cluster.nodes
@@ -155,6 +145,16 @@ class RunningLab:
     async def _publish(self) -> None:
         async with self._publishing:
             await asyncio.to_thread(self._publisher.publish, self._cluster)
+
+    @contextlib.asynccontextmanager
+    async def _time_limit(self, time_limit_s: float) -> AsyncIterator[None]:
+        """Turns the end of the time into a LabError that says what is missing."""
+        try:
+            async with asyncio.timeout(time_limit_s):
+                yield
+        except TimeoutError:
+            pending = (await self.describe())["pending"]
+            raise LabError(f"not ready after {time_limit_s:g} s: {_listed(pending)}", self._log_of(pending)) from None
 
     async def _settle(self, say: Say) -> None:
         said: frozenset[str] = frozenset()

@@ -168,8 +168,8 @@ kind: Pod
 metadata: {name: a}
 spec: {containers: [{name: a, command: [sh, -c, "echo the reason; exec sleep 1000"], ports: [{containerPort: 80}]}]}
 """
-    with pytest.raises(LabError, match=r"not ready after 1 s: pod default/a: not ready, Running\n.*a.log:\n  the reason"):
-        api.up(layout, Options(nodes=1, mesh=False), {"a.yaml": text}, time_limit_s=1)
+    with pytest.raises(LabError, match=r"not ready after 4 s: pod default/a: not ready, Running\n.*a.log:\n  the reason"):
+        api.up(layout, Options(nodes=1, mesh=False), {"a.yaml": text}, time_limit_s=4)
     assert traces(layout) == []
 
 

@@ -103,3 +103,17 @@ def test_the_demonstration_holds(layout: Layout, capture: str):
     assert done.stdout.count("✓") == 11
     assert "✗" not in done.stdout
     assert not layout.root.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_demonstration_that_is_interrupted_leaves_nothing(layout: Layout, number: signal.Signals):
+    env = {**os.environ, "AMBIENT_LAB": layout.name, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen([AMBIENT, "demo"], env=env, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("One label"):
+                break
+        process.send_signal(number)
+        assert process.wait(20) != 0
+    assert not layout.root.exists()
+    assert layout.name not in Path("/proc/self/mountinfo").read_text()
