@@ -24,7 +24,7 @@ _FILTER_HANDLE = 1
 _TO_TABLE, _GOTO, _NOP = 1, 2, 3  # FR_ACT_*, include/uapi/linux/fib_rules.h
 _LOCAL = 2  # RTN_LOCAL
 # What the kernel says of something that is not there: rules, routes, filters and qdiscs each in its own way.
-_ABSENT = frozenset({errno.ENOENT, errno.ESRCH, errno.EAFNOSUPPORT, errno.EINVAL, errno.ENODEV})
+_ABSENT = frozenset({errno.ENOENT, errno.ESRCH, errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.EINVAL, errno.ENODEV})
 
 
 @contextmanager
@@ -44,13 +44,14 @@ def routing() -> Iterator[IPRoute]:
 
 
 def _dump(netlink: IPRoute, call: str, **filters: Any) -> list[Any]:
-    """A dump; empty where the kernel lacks the family."""
+    """A dump; empty where the kernel lacks the family: it then refuses, or answers with every family that it has."""
     try:
-        return list(getattr(netlink, call)(**filters))
+        found = list(getattr(netlink, call)(**filters))
     except NetlinkError as error:
         if error.code in _ABSENT:
             return []
         raise
+    return [one for one in found if one["family"] == filters.get("family", one["family"])]
 
 
 def read_survey(netlink: IPRoute) -> Survey:

@@ -13,6 +13,7 @@ from tests.netns.capture.ground import IP_TRANSPARENT, IPV6_TRANSPARENT, MARK, S
 SO_ORIGINAL_DST = 80
 IP6T_SO_ORIGINAL_DST = 80
 _CHUNK = 65536
+HBONE = 15008
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,9 @@ class Ztunnel:
 
     async def _relay(self, connection: socket.socket, taken: Taken) -> None:
         with connection:
+            if taken.listener == HBONE:
+                await self._loop.sock_recv(connection, _CHUNK)  # until its end: there is no tunnel to speak
+                return
             family = socket.AF_INET6 if ":" in taken.destination[0] else socket.AF_INET
             upstream = await asyncio.to_thread(self._pod.run, lambda: _dialler(family, taken))
             with upstream:
