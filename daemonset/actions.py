@@ -24,6 +24,8 @@ _DRAIN_S = 5.0
 # ztunnel acknowledges the end of a pod at once, and closes its connections within its drain timeout; they take a moment to end.
 _CLOSE_S = 6.0
 _POLL_S = 0.1
+# Peers learn from the control plane that a pod is to be reached without tunnel; until then it is served as before.
+_FAREWELL_S = 0.5
 
 
 @dataclass(slots=True)
@@ -83,6 +85,10 @@ class Actions:
         started = time.monotonic()
         pod.stage = Stage.LEAVING
         if await self._capturer.holds_anything(pod.site):
+            await asyncio.sleep(_FAREWELL_S)
+            if self._wanted(pod.info.uid):
+                pod.stage = Stage.ENTERING
+                return False
             await self._capturer.drain(pod.site)
             left = await self._drained(pod, _DRAIN_S, lambda: self._wanted(pod.info.uid))
             if self._wanted(pod.info.uid):

@@ -9,6 +9,7 @@ from lab.supervisor import Program, script
 XDS_PORT = 15012
 READINESS_PORT = 15021
 AGENT_PORT = 15022
+ZTUNNEL_ADMIN_PORT = 15000
 
 
 def controlplane(layout: Layout, base: Mapping[str, str]) -> Program:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from lab.layout import Layout
-from lab.mesh_programs import AGENT_PORT
+from lab.mesh_programs import AGENT_PORT, ZTUNNEL_ADMIN_PORT
 from lab.probing import get, is_ready
 from lab.status import AgentPod, Observed
 from lab.supervisor import Program
@@ -15,20 +15,32 @@ from lab.supervisor import Program
 _AT_ONCE = 8
 
 
+def agent_pods(layout: Layout, nodes: Iterable[str]) -> dict[str, AgentPod]:
+    """What the agents say of their pods, by uid; an agent that does not answer says nothing."""
+    answers = [get(layout.node_netns(node), AGENT_PORT, "/pods") for node in nodes]
+    bodies = [answer.body for answer in answers if answer is not None and answer.status == http.client.OK]
+    return dict(pair for body in bodies for pair in read_agent_pods(body))
+
+
 def observe(layout: Layout, nodes: Sequence[str], programs: Sequence[Program], *, mesh: bool) -> Observed:
     """Probes everything; what does not answer counts as not ready, and its pods as not captured."""
     if not mesh:
-        return Observed(mesh=False, programs={}, agent_pods={})
+        return Observed(mesh=False, programs={}, agent_pods={}, tunnels={})
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         ready = pool.map(lambda program: is_ready(program.netns, program.readiness_port), programs)
-        answers = pool.map(lambda node: get(layout.node_netns(node), AGENT_PORT, "/pods"), nodes)
+        pods = pool.map(lambda node: agent_pods(layout, [node]), nodes)
+        dumps = pool.map(lambda node: get(layout.node_netns(node), ZTUNNEL_ADMIN_PORT, "/config_dump"), nodes)
         programs_ready = {program.name: one for program, one in zip(programs, ready, strict=True)}
-        bodies = [answer.body for answer in answers if answer is not None and answer.status == http.client.OK]
-        agent_pods = dict(pair for body in bodies for pair in read_agent_pods(body))
-    return Observed(mesh=True, programs=programs_ready, agent_pods=agent_pods)
+        known = {node: read_tunnels(dump.body) if dump is not None else {} for node, dump in zip(nodes, dumps, strict=True)}
+        return Observed(mesh=True, programs=programs_ready, agent_pods=dict(pair for one in pods for pair in one.items()), tunnels=known)
 
 
 def read_agent_pods(body: bytes) -> Iterable[tuple[str, AgentPod]]:
     """Reads an agent's /pods, as docs/runtime.md has it."""
     for pod in json.loads(body):
         yield pod["uid"], AgentPod(bool(pod["captured"]), str(pod.get("error") or ""))
+
+
+def read_tunnels(body: bytes) -> dict[str, bool]:
+    """Reads of a ztunnel's /config_dump which workloads it reaches by tunnel, by uid; others it would ask for."""
+    return {workload["uid"]: workload["protocol"] == "hbone" for workload in json.loads(body)["workloads"]}

@@ -60,6 +60,13 @@ def with_deletion(pod: Body, timestamp: str) -> Body:
     return with_status(ending, phase, ready=False, restarts={})
 
 
+def with_annotation(body: Body, name: str, value: str | None) -> Body:
+    """Sets an annotation, or takes it away (None)."""
+    annotations: dict[str, Any] = {**(body["metadata"].get("annotations") or {}), name: value}
+    kept = {key: one for key, one in annotations.items() if one is not None}
+    return {**body, "metadata": {**body["metadata"], "annotations": kept}}
+
+
 def with_labels(body: Body, changes: Mapping[str, str | None]) -> Body:
     labels: dict[str, Any] = {**(body["metadata"].get("labels") or {}), **changes}
     return {**body, "metadata": {**body["metadata"], "labels": {name: value for name, value in labels.items() if value is not None}}}

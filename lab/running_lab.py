@@ -18,13 +18,16 @@ from lab.kubelet import Kubelet
 from lab.layout import Layout
 from lab.mesh_runner import MeshRunner
 from lab.netns import create_netns
-from lab.observing import observe
+from lab.observing import agent_pods, observe
 from lab.options import Options
 from lab.publisher import Publisher
+from lab.redirection import announce, unannounced
 from lab.resolve import with_deletion, with_status
 from lab.status import Pending, describe
 
 _POLL_S = 0.1
+# How often the agents are asked while labels and captures agree: pods that they lose are announced this late.
+_IDLE_POLL_S = 1.0
 
 
 class RunningLab:
@@ -41,6 +44,7 @@ class RunningLab:
         self._kubelet = Kubelet(layout, journal, tasks, self._on_pod_status)
         self._mesh = MeshRunner(layout, options, journal, tasks)
         self._cluster = empty_cluster(node_names(options.nodes))
+        self._edited = asyncio.Event()
 
     async def start(self, files: Mapping[str, str], time_limit_s: float, say: Say) -> None:
         """Builds everything and waits until it is ready.
@@ -60,6 +64,7 @@ class RunningLab:
         await self._publish()
         if self._options.mesh:
             await self._mesh.start(self._cluster.nodes, say)
+            self._tasks.create_task(self._follow_captures())
         await self.edit(apply_files(files))
         say(f"{len(self._cluster.pods())} pods")
 
@@ -76,6 +81,23 @@ class RunningLab:
             await self._publish()
             for body in new:
                 self._kubelet.start(body["metadata"]["uid"])
+        self._edited.set()
+
+    async def _follow_captures(self) -> None:
+        """Writes on pods what the agents say of them, until cancelled."""
+        while True:
+            self._edited.clear()
+            said = await asyncio.to_thread(agent_pods, self._layout, self._cluster.nodes)
+            announced = announce(self._cluster, said)
+            if announced is not self._cluster:
+                self._cluster = announced
+                await self._publish()
+            if unannounced(self._cluster):
+                await asyncio.sleep(_POLL_S)
+                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_IDLE_POLL_S):
+                    await self._edited.wait()
 
     async def describe(self) -> dict[str, Any]:
         """The document of `ambient lab status`."""

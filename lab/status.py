@@ -1,7 +1,7 @@
 """What the lab says of itself: facts gathered by the daemon, turned into one document."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
 from lab.cluster import Cluster
@@ -12,6 +12,8 @@ from mesh.kubernetes import Namespace, Pod
 
 # Source: docs/runtime.md, TRUST_DOMAIN.
 DEFAULT_TRUST_DOMAIN = "cluster.local"
+# Source: docs/runtime.md, CLUSTER_ID.
+DEFAULT_CLUSTER_ID = "Kubernetes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +29,13 @@ class Observed:
     """Args:
     programs: whether each program of the mesh is ready, by name; empty without the mesh.
     agent_pods: by pod uid, of all nodes.
+    tunnels: of each node's ztunnel, which of the workloads that it knows it reaches by tunnel, by their uids.
     """
 
     mesh: bool
     programs: Mapping[str, bool]
     agent_pods: Mapping[str, AgentPod]
+    tunnels: Mapping[str, Mapping[str, bool]] = field(default_factory=dict)
     trust_domain: str = DEFAULT_TRUST_DOMAIN
 
 
@@ -102,6 +106,16 @@ def _pending(cluster: Cluster, pod: Pod, observed: Observed) -> Iterator[Pending
         yield Pending(kind="capture of pod", name=name, node=node, reason=(agent.error if agent else "") or "not captured yet")
     elif agent is not None and not wanted:
         yield Pending(kind="capture of pod", name=name, node=node, reason=agent.error or "still captured")
+    elif observed.mesh:
+        yield from _unknown(pod, name, observed, wanted=wanted)
+
+
+def _unknown(pod: Pod, name: str, observed: Observed, *, wanted: bool) -> Iterator[Pending]:
+    """Peers that have not learned yet how the pod is reached."""
+    uid = f"{DEFAULT_CLUSTER_ID}//Pod/{name}"
+    for node, tunnels in observed.tunnels.items():
+        if tunnels.get(uid, wanted) != wanted:
+            yield Pending(kind="capture of pod", name=name, node=pod.spec.node_name, reason=f"ztunnel of {node} has not heard of it")
 
 
 def _services(cluster: Cluster) -> list[dict[str, Any]]:

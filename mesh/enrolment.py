@@ -5,6 +5,9 @@ from mesh.kubernetes import Namespace, Pod
 # Source: Istio, ambient mode, "Add workloads to the mesh".
 MODE_LABEL = "istio.io/dataplane-mode"
 AMBIENT = "ambient"
+# Source: the ambient ecosystem. Written on the pod by its node's agent, once capture is verified.
+REDIRECTION_ANNOTATION = "ambient.istio.io/redirection"
+REDIRECTED = "enabled"
 
 
 def enrolled(pod: Pod, namespace: Namespace | None) -> bool:
@@ -18,3 +21,13 @@ def enrolled(pod: Pod, namespace: Namespace | None) -> bool:
         return False
     inherited = namespace.metadata.labels.get(MODE_LABEL) if namespace else None
     return pod.metadata.labels.get(MODE_LABEL, inherited) == AMBIENT
+
+
+def reachable_by_tunnel(pod: Pod, namespace: Namespace | None) -> bool:
+    """Tells whether peers may open tunnels to the pod: it is to be captured, and its node's agent says that it is.
+
+    Before that nobody listens there, and what arrives would be refused; peers reach it as they did before the label.
+    Args:
+        namespace: as for `enrolled`.
+    """
+    return enrolled(pod, namespace) and pod.metadata.annotations.get(REDIRECTION_ANNOTATION) == REDIRECTED

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from mesh import kubernetes
-from mesh.enrolment import enrolled
+from mesh.enrolment import reachable_by_tunnel
 from mesh.manifests import Manifests
 from mesh.model import PortMapping, Service, Snapshot, TunnelProtocol, Workload
 
@@ -33,7 +33,7 @@ def build_snapshot(manifests: Manifests, previous: Snapshot | None, trust_domain
     for pod in manifests.pods.values():
         if pod.spec.node_name and not pod.finished:
             candidates = by_namespace.get(pod.metadata.namespace, {})
-            hbone = enrolled(pod, manifests.namespaces.get(pod.metadata.namespace))
+            hbone = reachable_by_tunnel(pod, manifests.namespaces.get(pod.metadata.namespace))
             workload = _workload(pod, candidates, hbone, trust_domain, cluster_id)
             workloads[workload.uid] = workload
     if previous is not None and previous.workloads == workloads and previous.services == services:

@@ -38,7 +38,13 @@ def pod(name: str, ip: str, node: str = "n1", app: str = "web", ready: bool = Tr
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": name, "namespace": "shop", "labels": {"app": app}},
+        # As if its node's agent had captured it; what it is to be is said by the namespace's label.
+        "metadata": {
+            "name": name,
+            "namespace": "shop",
+            "labels": {"app": app},
+            "annotations": {"ambient.istio.io/redirection": "enabled"},
+        },
         "spec": {"nodeName": node, "serviceAccountName": account, "containers": [{"name": "c", "ports": [{"containerPort": 8080}]}]},
         "status": {"phase": "Running", "podIP": ip, "conditions": [{"type": "Ready", "status": str(ready)}]},
     }

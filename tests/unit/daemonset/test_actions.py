@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +26,7 @@ class FakeKernel:
         self.connections: list[int] = []
         self.holds = True
         self.broken = ""
+        self.when_drained: Callable[[], None] = lambda: None
 
     async def capture(self, site: Site) -> tuple[()]:
         return self._say("capture", ())
@@ -38,6 +39,7 @@ class FakeKernel:
 
     async def drain(self, site: Site) -> None:
         self._say("drain", None)
+        self.when_drained()
 
     async def undo(self, site: Site) -> None:
         self._say("undo", None)
@@ -95,6 +97,7 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.setattr(actions, "_POLL_S", 0)
+    monkeypatch.setattr(actions, "_FAREWELL_S", 0)
     netns = os.open(tmp_path, os.O_RDONLY)
     yield World(netns)
     try:
@@ -149,12 +152,19 @@ def test_draining_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_release_is_taken_back_while_it_drains(world: World) -> None:
-    world.wanted = True
+    world.kernel.when_drained = lambda: setattr(world, "wanted", True)
     world.kernel.connections = [1] * 10
     assert not world.run(world.actions.release)
     assert world.said == ["drain"]
     assert world.pod.stage is Stage.ENTERING
     assert is_open(world.pod.site.netns)
+
+
+def test_a_release_is_taken_back_before_anything_is_done(world: World) -> None:
+    world.wanted = True
+    assert not world.run(world.actions.release)
+    assert world.said == []
+    assert world.pod.stage is Stage.ENTERING
 
 
 def test_a_pod_that_was_never_captured_is_not_drained(world: World) -> None:

@@ -41,11 +41,22 @@ def test_a_pod_becomes_a_workload() -> None:
     assert (workload.workload_name, workload.canonical_name, workload.canonical_revision) == ("a", "web", "latest")
 
 
-def test_an_enrolled_pod_is_tunnelled_to() -> None:
-    snapshot = build(
-        namespace(AMBIENT), pod("a"), pod("b", labels="istio.io/dataplane-mode: none"), pod("c", spec="nodeName: n, hostNetwork: true")
-    )
-    assert [one.tunnel_protocol for one in snapshot.workloads.values()] == [TunnelProtocol.HBONE, TunnelProtocol.NONE, TunnelProtocol.NONE]
+CAPTURED = ", annotations: {ambient.istio.io/redirection: enabled}"
+
+
+def tunnelled(*pods: str) -> list[bool]:
+    snapshot = build(namespace(AMBIENT), *pods)
+    return [workload.tunnel_protocol is TunnelProtocol.HBONE for workload in snapshot.workloads.values()]
+
+
+def test_a_pod_that_is_to_be_captured_and_is_can_be_tunnelled_to() -> None:
+    assert tunnelled(
+        pod("a", metadata=CAPTURED),
+        pod("b", metadata=CAPTURED, labels="istio.io/dataplane-mode: none"),
+        pod("c", metadata=CAPTURED, spec="nodeName: n, hostNetwork: true"),
+        pod("d"),
+        pod("e", metadata=CAPTURED.replace("enabled", "partial")),
+    ) == [True, False, False, False, False]
 
 
 def test_pods_that_are_not_scheduled_or_have_finished_are_left_out() -> None:
@@ -100,6 +111,6 @@ def test_the_generation_grows_only_when_something_changed() -> None:
     first = build(namespace(), pod("a"), service())
     assert first.generation == 1
     assert build(namespace("a: b"), pod("a", metadata=", annotations: {x: y}"), service(), previous=first) is first
-    second = build(namespace(AMBIENT), pod("a"), service(), previous=first)
+    second = build(namespace(AMBIENT), pod("a", metadata=CAPTURED), service(), previous=first)
     assert second.generation == 2
-    assert build(namespace(AMBIENT), pod("a"), previous=second).generation == 3
+    assert build(namespace(AMBIENT), pod("a", metadata=CAPTURED), previous=second).generation == 3

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemonset.capture.items import Device, Item, LoopFilter, Mode, Phase, Programs, Route, Rule, Steering, Survey
-from daemonset.capture.plan import EXEMPT_MARK, LOOP_MARK, LOOP_TABLE, SWITCH_RULE, is_switch, nothing, plan_capture
-from daemonset.capture.steps import Add, Adopt, AwaitHandshakes, Hold, Mark, Remove, Step, SynSent, held, plan_steps
+from daemonset.capture.plan import EXEMPT_MARK, LOOP_TABLE, SWITCH_RULE, is_switch, nothing, plan_capture
+from daemonset.capture.steps import Add, Adopt, AwaitHandshakes, Hold, Mark, Remove, Step, held, plan_steps
+from ebpf.layout import LOOP_MARK, SynSent
 
 SURVEY = Survey((Device("eth0", (ip_address("10.244.1.2"), ip_address("fd00::2"))),))
 CAPTURE = plan_capture(Mode.EBPF, Phase.CAPTURE, SURVEY)
