@@ -1,4 +1,4 @@
-"""What runs in the pods of these tests: `python3 app.py PORT` greets every client with the pod's name and the client's address, then echoes.
+"""What runs in the pods of these tests: `python3 app.py PORT` greets each client with the pod's name and the client's address, then echoes.
 
 It speaks first; and when the client has said its last, it says what is left to say and ends too.
 """
