@@ -1,11 +1,13 @@
 """What the capture programs and Python share: programs/capture.h and the maps' values, byte for byte."""
 
 import ctypes
+import enum
 from ipaddress import IPv4Address, IPv6Address
 
+# Marks of sockets and packets, all under MARK_MASK. Source: ambient ecosystem.
 MARK_MASK = 0xFFF
-ZTUNNEL_MARK = 0x539
-LOOP_MARK = 0x111
+ZTUNNEL_MARK = 0x539  # ztunnel's own sockets
+LOOP_MARK = 0x111  # connections between ztunnel and the application
 
 # Listeners of ztunnel in the pod's namespace, in the order of enum direction.
 LISTENER_PORTS = (15001, 15006, 15008)
@@ -16,8 +18,13 @@ ADDRESS_BYTES = 16
 OWN_ADDRESSES = 64
 ORIGINAL_NAME_BYTES = 64
 
-# Which sockets that wait for the answer to their SYN a walk marks.
-SYN_SENT_NONE, SYN_SENT_ALL, SYN_SENT_NOT_LOOPED = 0, 1, 2
+
+class SynSent(enum.IntEnum):
+    """Which sockets that wait for the answer to their SYN a walk marks."""
+
+    NONE = 0
+    ALL = 1
+    NOT_LOOPED = 2  # those that do not leave by lo
 
 
 class Settings(ctypes.Structure):

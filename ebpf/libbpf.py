@@ -212,30 +212,11 @@ def program_id(fd: int) -> int:
     return int(info.id)
 
 
-def program_tag(fd: int) -> bytes:
-    """A hash of a program's instructions: equal for equal programs."""
-    info = _ProgramInfo()
-    _read_info(fd, info)
-    return bytes(info.tag)
-
-
 def linked_netns(fd: int) -> int:
     """Inode of the network namespace that a link attaches to; 0 when that is gone."""
     info = _LinkInfo()
     _read_info(fd, info)
     return int(info.netns)
-
-
-def linked_program(fd: int) -> int:
-    """The kernel's number of the program that a link attaches."""
-    info = _LinkInfo()
-    _read_info(fd, info)
-    return int(info.program)
-
-
-def update_link(link: int, program: int) -> None:
-    """Puts another program in the place of the attached one; no packet misses both."""
-    _call("bpf_link_update", link, program, None)
 
 
 def mapping_of(fd: int, key_bytes: int, value_bytes: int) -> Mapping[bytes, bytes]:

@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 from ebpf import libbpf
-from ebpf.layout import Walk
+from ebpf.layout import SynSent, Walk
 from ebpf.pins import OBJECTS, opened
 
 _FIRST = struct.pack("=I", 0)
@@ -49,11 +49,11 @@ class SocketWalker:
             finally:
                 libbpf.map_delete(target, _FIRST)
 
-    def mark(self, from_mark: int, to_mark: int, syn_sent: int) -> tuple[int, int]:
+    def mark(self, from_mark: int, to_mark: int, syn_sent: SynSent) -> tuple[int, int]:
         """Gives the sockets (listeners aside) that carry `from_mark` the mark `to_mark`, under MARK_MASK.
 
         Args:
-            syn_sent: which of those that wait for the answer to their SYN; SYN_SENT_* of ebpf.layout.
+            syn_sent: which of those that wait for the answer to their SYN.
         Returns:
             How many were marked, and how many unmarked half-open connections wait for their last ACK (they cannot be marked).
         """

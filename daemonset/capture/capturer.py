@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 from daemonset.capture import apply as over
+from daemonset.capture import chains
 from daemonset.capture.apply import Finding
 from daemonset.capture.connections import count_carried
 from daemonset.capture.items import Mode, Phase, Plan, Programs
@@ -27,6 +28,8 @@ class Capturer:
     def __init__(self, mode: Mode, directory: Path) -> None:
         self._mode = mode
         self._directory = directory
+        # Asked here, in the node's own namespace, and remembered.
+        chains.backend()
         self._walker = SocketWalker() if mode is Mode.EBPF else None
 
     def site(self, uid: str, name: str, netns: int) -> Site:

@@ -8,7 +8,7 @@ from pyroute2 import DiagSocket  # type: ignore[import-untyped]
 from daemonset.capture.kernel import Site
 from daemonset.capture.namespace import inside
 from daemonset.capture.netlink import read_survey, refusals, routing
-from daemonset.capture.plan import MARK_MASK, ZTUNNEL_MARK
+from ebpf.layout import MARK_MASK, ZTUNNEL_MARK
 from mesh.errors import CaptureError
 
 # Listeners, TIME_WAIT and closed sockets carry nothing; include/net/tcp_states.h.

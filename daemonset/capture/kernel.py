@@ -16,7 +16,7 @@ from daemonset.capture import chains, netlink
 from daemonset.capture.items import Chains, Item, LoopFilter, Own, Programs, Route, Rule, Steering, Survey, Sysctl
 from daemonset.capture.steps import Add, Adopt, AwaitHandshakes, Held, Hold, Mark, Remove, Step, held
 from ebpf import pins
-from ebpf.layout import SYN_SENT_NONE, Settings
+from ebpf.layout import Settings, SynSent
 from ebpf.sockets import SocketWalker
 
 _SYSCTLS = Path("/proc/sys")
@@ -185,13 +185,13 @@ class Ground:
             return None
         return self._walker.adopt(self._site.pins / "listeners")
 
-    def _mark(self, from_mark: int, to_mark: int, syn_sent: int) -> int:
+    def _mark(self, from_mark: int, to_mark: int, syn_sent: SynSent) -> int:
         """Marks sockets; returns how many unmarked half-open connections there are."""
         return self._walker.mark(from_mark, to_mark, syn_sent)[1] if self._walker else 0
 
     def _await_handshakes(self) -> None:
         deadline = time.monotonic() + _HANDSHAKES_S
-        while self._mark(_NO_MARK, 0, SYN_SENT_NONE) and time.monotonic() < deadline:
+        while self._mark(_NO_MARK, 0, SynSent.NONE) and time.monotonic() < deadline:
             time.sleep(_POLL_S)
 
 

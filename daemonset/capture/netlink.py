@@ -11,7 +11,8 @@ from pyroute2 import IPRoute  # type: ignore[import-untyped]
 from pyroute2.netlink.exceptions import NetlinkError  # type: ignore[import-untyped]
 
 from daemonset.capture.items import Device, Route, Rule, Survey
-from daemonset.capture.plan import LOOP_TABLE, MARK_MASK, RULES
+from daemonset.capture.plan import LOOP_TABLE, RULES
+from ebpf.layout import MARK_MASK
 
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 _ANY = {4: "0.0.0.0/0", 6: "::/0"}

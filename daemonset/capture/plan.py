@@ -25,14 +25,11 @@ from daemonset.capture.items import (
     Survey,
     Sysctl,
 )
+from ebpf.layout import LOOP_MARK, MARK_MASK, ZTUNNEL_MARK
 from mesh.model import IPAddress
 
-# Source: ambient ecosystem; ztunnel's own sockets, and connections between ztunnel and the application. ebpf/programs/capture.h.
-ZTUNNEL_MARK = 0x539
-LOOP_MARK = 0x111
 # Sockets that were there before capture was switched on, and go on without it. Ours; unlike the ecosystem's marks.
 EXEMPT_MARK = 0x11E
-MARK_MASK = 0xFFF
 
 # Source: ambient ecosystem; what its node probes come from.
 PROBES: Mapping[int, IPAddress] = {4: IPv4Address("169.254.7.127"), 6: IPv6Address("fd16:9254:7127:1337:ffff:ffff:ffff:ffff")}

@@ -4,12 +4,12 @@ New connections are held for the moment of a switch in eBPF mode, so that every 
 as it began), or it comes after. Held packets are sent again by TCP. In iptables mode conntrack keeps the two apart.
 """
 
-import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from daemonset.capture.items import Item, Plan, Programs, Steering
-from daemonset.capture.plan import EXEMPT_MARK, LOOP_MARK, is_switch
+from daemonset.capture.plan import EXEMPT_MARK, is_switch
+from ebpf.layout import LOOP_MARK, SynSent
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +30,6 @@ class Remove:
 
     def __str__(self) -> str:
         return f"remove {self.item}"
-
-
-class SynSent(enum.IntEnum):
-    """Which sockets that wait for the answer to their SYN a Mark takes; SYN_SENT_* of ebpf.layout."""
-
-    NONE = 0
-    ALL = 1
-    NOT_LOOPED = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,10 +45,6 @@ class ZdsServer:
         self._pods[info.uid] = Enrolled(info, netns, self._epochs)
         await self._tell()
 
-    def registered(self, uid: str) -> bool:
-        """Whether ztunnels are told of the pod."""
-        return uid in self._pods
-
     def refusal(self, uid: str) -> str:
         """Why the pod is not served: the newest ztunnel's own words, or that there is none; "" when it is served."""
         if not self._conversations:
