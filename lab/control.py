@@ -64,8 +64,12 @@ async def serve(path: Path, handler: Handler) -> asyncio.Server:
         finally:
             writer.close()
 
+    # Whoever waits for the path must find it listening, and between bind and listen it does not.
+    unfinished = path.with_suffix(".new")
     before = os.umask(0o177)
     try:
-        return await asyncio.start_unix_server(talk, path, limit=_MAX_LINE_BYTES)
+        server = await asyncio.start_unix_server(talk, unfinished, limit=_MAX_LINE_BYTES)
     finally:
         os.umask(before)
+    unfinished.rename(path)
+    return server
