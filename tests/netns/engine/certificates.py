@@ -38,6 +38,15 @@ class Authority:
         builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
         self._certificate = builder.sign(self._key, hashes.SHA256())
 
+    @classmethod
+    def of(cls, key_pem: bytes, certificate_pem: bytes) -> "Authority":
+        """One that somebody else has made."""
+        authority = cls.__new__(cls)
+        key = serialization.load_pem_private_key(key_pem, None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        authority._key, authority._certificate = key, x509.load_pem_x509_certificate(certificate_pem)
+        return authority
+
     @property
     def root(self) -> bytes:
         return self._certificate.public_bytes(serialization.Encoding.PEM)
