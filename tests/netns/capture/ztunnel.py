@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import errno
+import random
 import socket
 import struct
 import threading
@@ -140,8 +142,20 @@ def _dialler(family: socket.AddressFamily, taken: Taken) -> socket.socket:
             sock.setsockopt(socket.IPPROTO_IPV6, IPV6_TRANSPARENT, 1)
         else:
             sock.setsockopt(socket.IPPROTO_IP, IP_TRANSPARENT, 1)
-        sock.bind((taken.source[0], 0))
+        _bind_low(sock, taken.source[0])
     return sock
+
+
+def _bind_low(sock: socket.socket, address: str) -> None:
+    """Binds to a port that no client gets by itself: one that the client has in use towards the same port of the pod would clash."""
+    while True:
+        try:
+            sock.bind((address, random.randrange(10000, 30000)))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+        else:
+            return
 
 
 def _plain(address: tuple) -> tuple[str, int]:
