@@ -36,7 +36,7 @@ demo: root install ## two nodes, one label: pods talk through mutual TLS, and th
 
 test: test-unit test-system ## all tests, under 10 minutes
 
-test-unit: install ## decisions, protocols, fuzzing: no network, no root
+test-unit: install ## decisions, protocols, fuzzing
 	$(PYTHON) -m pytest tests/unit tests/fuzz
 
 test-system: root test-packages install ## real namespaces, real capture, programs that are not ours
