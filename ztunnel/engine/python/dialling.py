@@ -1,5 +1,7 @@
 """Connecting a socket from inside a pod's namespace: from the first SYN to success, refusal or the time limit."""
 
+import errno
+import random
 import socket
 from collections.abc import Callable
 
@@ -11,6 +13,11 @@ from ztunnel.engine.python.reactor import Reactor
 CONNECT_TIMEOUT_S = 10.0
 # Sockets made at one visit to a namespace, at most: a visit costs as much as three sockets.
 MAX_BATCH = 16
+# Connections that keep their client's address come from these ports: below the range that Linux gives to clients (32768 to 60999), so
+# that none has the port of a connection that the same client has open to the same application.
+FIRST_SOURCE_PORT, SOURCE_PORTS = 10_000, 20_000
+# Ports tried for one connection when those before are still in use towards its destination.
+MAX_PORT_ATTEMPTS = 16
 # Sockets that nobody wanted are closed after this.
 SPARE_TIMEOUT_S = 2.0
 
@@ -24,6 +31,13 @@ class Stock:
         self._spare: dict[socket.AddressFamily, list[socket.socket]] = {socket.AF_INET: [], socket.AF_INET6: []}
         self._batch = 1
         self._bucket = 0
+        # Not the same after a restart, when the kernel remembers the connections before it.
+        self._port = random.randrange(SOURCE_PORTS)
+
+    def source_port(self) -> int:
+        """The next port to come from, when a client's address is kept."""
+        self._port = (self._port + 1) % SOURCE_PORTS
+        return FIRST_SOURCE_PORT + self._port
 
     def take(self, family: socket.AddressFamily) -> socket.socket:
         """Raises OSError when none can be made."""
@@ -68,17 +82,10 @@ class Dial:
             source: address to come from; "" for the namespace's own.
         """
         self._next_hop = next_hop
-        ipv6 = ":" in next_hop[0]
-        sock = None
+        keep_source = bool(source) and (":" in source) == (":" in next_hop[0])
         try:
-            sock = stock.take(socket.AF_INET6 if ipv6 else socket.AF_INET)
-            if source and (":" in source) == ipv6:
-                sockets.bind_source(sock, source)
-            # Within one machine the handshake is over when connect returns; asking again is cheaper than waiting for the event.
-            connected = sockets.connect(sock, next_hop) or sockets.connect(sock, next_hop)
+            sock, connected = _connect_from(stock, next_hop, source) if keep_source else _connect(stock.take(_family(next_hop)), next_hop)
         except OSError as error:
-            if sock is not None:
-                sock.close()
             self._report(error)
             return
         if connected:
@@ -122,3 +129,34 @@ class Dial:
         self._let_go()
         if sock is not None:
             sock.close()
+
+
+def _family(next_hop: Endpoint) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in next_hop[0] else socket.AF_INET
+
+
+def _connect_from(stock: Stock, next_hop: Endpoint, source: str) -> tuple[socket.socket, bool]:
+    """Like _connect, from a client's address and a port that no connection to that destination has."""
+    for attempt in range(1, MAX_PORT_ATTEMPTS + 1):
+        sock = stock.take(_family(next_hop))
+        try:
+            sockets.bind_source(sock, source, stock.source_port())
+            return _connect(sock, next_hop)
+        except OSError as error:
+            sock.close()
+            if error.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL) or attempt == MAX_PORT_ATTEMPTS:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _connect(sock: socket.socket, next_hop: Endpoint) -> tuple[socket.socket, bool]:
+    """Begins to connect. Within one machine the handshake is over when connect returns; asking again is cheaper than an event.
+
+    Raises:
+        OSError: refused; the socket is closed.
+    """
+    try:
+        return sock, sockets.connect(sock, next_hop) or sockets.connect(sock, next_hop)
+    except OSError:
+        sock.close()
+        raise

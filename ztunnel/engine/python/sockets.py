@@ -3,9 +3,12 @@
 import contextlib
 import ctypes
 import errno
+import fcntl
 import os
 import socket
 import struct
+import sys
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +19,6 @@ CLONE_NEWNET = 0x40000000
 ZTUNNEL_MARK = 0x539
 # linux/in.h, linux/in6.h, linux/netfilter_ipv4.h, linux/netfilter_ipv6/ip6_tables.h; the socket module does not name them.
 IP_TRANSPARENT = 19
-IP_BIND_ADDRESS_NO_PORT = 24
 IPV6_TRANSPARENT = 75
 SO_ORIGINAL_DST = 80
 IP6T_SO_ORIGINAL_DST = 80
@@ -101,8 +103,8 @@ def make(netns_fd: int, family: socket.AddressFamily, count: int) -> list[socket
     return made
 
 
-def bind_source(sock: socket.socket, source: str) -> None:
-    """Binds to an address that need not be this namespace's; the port is the kernel's choice.
+def bind_source(sock: socket.socket, source: str, port: int) -> None:
+    """Binds to an address that need not be this namespace's.
 
     Raises:
         OSError: a privilege is missing.
@@ -111,9 +113,9 @@ def bind_source(sock: socket.socket, source: str) -> None:
         sock.setsockopt(socket.IPPROTO_IPV6, IPV6_TRANSPARENT, 1)
     else:
         sock.setsockopt(socket.SOL_IP, IP_TRANSPARENT, 1)
-    # The port is chosen when the destination is known, so that one source address is good for 64k connections to each.
-    sock.setsockopt(socket.SOL_IP, IP_BIND_ADDRESS_NO_PORT, 1)
-    sock.bind((source, 0))
+    # Connections to other destinations may use the same address and port.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind((source, port))
 
 
 def connect(sock: socket.socket, next_hop: Endpoint) -> bool:
@@ -133,6 +135,11 @@ def connect(sock: socket.socket, next_hop: Endpoint) -> bool:
 def dial_cause(number: int) -> Cause:
     """Says in the engine's words why a dial failed."""
     return _CAUSES.get(number, Cause.CONNECT_UNREACHABLE)
+
+
+def unacknowledged_bytes(sock: socket.socket) -> int:
+    """What was sent and has not arrived at the other end's kernel (tcp(7), SIOCOUTQ). A reset would cost it."""
+    return int.from_bytes(fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
 
 def abort(sock: socket.socket) -> None:
