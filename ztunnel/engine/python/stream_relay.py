@@ -209,9 +209,37 @@ class StreamRelay(Relayed):
             self._on_socket_error(error)
 
     def on_stream_reset(self, code: int) -> None:
-        """The peer reset the stream: so does the socket."""
+        """The peer reset the stream: so does the socket. A peer that had said all before it only wants no more."""
         self.stream = None
+        if code == ErrorCode.NO_ERROR and self.stream_ended and self.sock is not None:
+            self._deliver_the_rest()
+            return
         self.end(self.stream_reset, f"stream reset by the peer with {ErrorCode.name_of(code)}")
+
+    def _deliver_the_rest(self) -> None:
+        """What was received may not be lost (RFC 9113 section 8.1): the socket is written to the end, then it ends as it likes."""
+        self.update_reading()
+        if not self.socket_ended:
+            self._core.reactor.add_reader(self._fd, self._on_unwanted)
+
+    def _on_unwanted(self) -> None:
+        """Bytes for a peer that has closed: as TCP would, answer with a reset, but not before what was received is delivered."""
+        if self.sock is None:
+            return
+        try:
+            count = self.sock.recv_into(self._core.reactor.payload_view)
+            undelivered = bool(self._backlog) or sockets.unacknowledged_bytes(self.sock) > 0
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._on_socket_error(error)
+            return
+        if count == 0:
+            self.socket_ended = True
+            self._core.reactor.remove_reader(self._fd)
+            self._finish_if_done()
+        elif not undelivered:
+            self.end(self.stream_reset, "the peer takes no more")
 
     # the end
 

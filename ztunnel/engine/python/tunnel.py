@@ -1,5 +1,6 @@
 """An HBONE tunnel: TLS below, HTTP/2 in the middle, relays above. What is the same on both ends of it."""
 
+import ssl
 from typing import TYPE_CHECKING
 
 from mesh.errors import CredentialError
@@ -151,8 +152,9 @@ class Tunnel:
         for event in self.http2.receive_eof():
             if not isinstance(event, ConnectionFailed):
                 self._on_event(event)
-        cause = Cause.H2_FAILURE if self.channel is not None and self.channel.secured else Cause.TLS_FAILURE
-        self.fail(cause, describe(error))
+        # With TLS 1.3 a server refuses the client's certificate after the client's handshake is done (RFC 8446 section 4.4.2.4).
+        secured = self.channel is not None and self.channel.secured and not isinstance(error, ssl.SSLError)
+        self.fail(Cause.H2_FAILURE if secured else Cause.TLS_FAILURE, describe(error))
 
     def on_congested(self) -> None:
         self.congested = True
