@@ -64,6 +64,7 @@ class Ground:
         self.node, self.pod = f"{prefix}-node", f"{prefix}-pod"
         self.directory = directory
         self.processes: list[subprocess.Popen[bytes]] = []
+        self._token_key = ec.generate_private_key(ec.SECP256R1())
 
     def lay(self) -> None:
         for netns in (self.node, self.pod):
@@ -121,11 +122,9 @@ class Ground:
         (self.directory / "manifests/all.yaml").write_text(yaml.safe_dump_all([namespace, account, pod, service]))
 
     def start_control_plane(self) -> subprocess.Popen[bytes]:
-        key = ec.generate_private_key(ec.SECP256R1())
-        public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+        public = self._token_key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
         (self.directory / "token-key.pub.pem").write_bytes(public)
-        claims = {"iss": "ambient-lab", "aud": "istio-ca", "sub": "system:serviceaccount:istio-system:ztunnel", "exp": time.time() + 600}
-        (self.directory / "token").write_text(jwt.encode({**claims, "kubernetes.io": {"node": {"name": "n1"}}}, key, algorithm="ES256"))
+        (self.directory / "token").write_text(self.token("n1"))
         started = self.start(
             "ambient-controlplane",
             "controlplane.log",
@@ -137,6 +136,11 @@ class Ground:
         )
         self.until(lambda: self.get(15031, "/healthz/ready")[0] == 200)
         return started
+
+    def token(self, node: str) -> str:
+        """What a node proxy proves its node with."""
+        claims = {"iss": "ambient-lab", "aud": "istio-ca", "sub": "system:serviceaccount:istio-system:ztunnel", "exp": time.time() + 600}
+        return jwt.encode({**claims, "kubernetes.io": {"node": {"name": node}}}, self._token_key, algorithm="ES256")
 
     def start_ztunnel(self, **env: str) -> subprocess.Popen[bytes]:
         return self.start(
