@@ -14,10 +14,7 @@ HEADER_BYTES = 9
 RECORD_BYTES = 16 * 1024
 # Descriptors taken from the kernel at once. Their output leaves together, so more of them share a TLS record and a system call; but
 # with too many the next process on the way has nothing to do meanwhile, and a chain of proxies works one at a time.
-EVENTS = 16
-# When this many were ready, more will be: look again before the loop does, so many times at most, so that others get their turn.
-BUSY_EVENTS = 4
-ROUNDS = 4
+EVENTS = 64
 EPOLLFAILED = EPOLLERR | EPOLLHUP
 # Deadlines are this coarse; none of ours is shorter than several of these.
 TICK_S = 0.5
@@ -52,8 +49,11 @@ class Deadlines:
         """Expires everything whose time has come."""
         now_tick = int(self._clock() / TICK_S)
         while self._next_tick <= now_tick:
-            for item in self._buckets.pop(self._next_tick, ()):
-                item.expire()
+            items = self._buckets.get(self._next_tick)
+            # One at a time: an item may cancel others of its bucket, or fail and leave them to the next call.
+            while items:
+                items.pop().expire()
+            self._buckets.pop(self._next_tick, None)
             self._next_tick += 1
 
 
@@ -136,20 +136,24 @@ class Reactor:
     def _turn(self) -> None:
         self._turning = True
         try:
-            for _ in range(ROUNDS):
-                ready = self._epoll.poll(0, EVENTS)
-                for fd, mask in ready:
-                    self._handle(fd, mask)
-                flushes, self._flushes = self._flushes, []
-                for item in flushes:
-                    item.flush()
-                if len(ready) < BUSY_EVENTS:
-                    break
+            for fd, mask in self._epoll.poll(0, EVENTS):
+                self._handle(fd, mask)
+            flushes, self._flushes = self._flushes, []
+            for item in flushes:
+                item.flush()
         finally:
             self._turning = False
             for item in self._flushes:
                 self.soon(item.flush)
             self._flushes = []
+
+    def _flush(self) -> None:
+        flushes, self._flushes = self._flushes, []
+        for item in flushes:
+            try:
+                item.flush()
+            except Exception as error:  # noqa: BLE001  as in _handle
+                self.loop.call_exception_handler({"message": "a flush failed", "exception": error})
 
     def _handle(self, fd: int, mask: int) -> None:
         try:
