@@ -155,6 +155,14 @@ class Reactor:
             except Exception as error:  # noqa: BLE001  as in _handle
                 self.loop.call_exception_handler({"message": "a flush failed", "exception": error})
 
+    def _flush(self) -> None:
+        flushes, self._flushes = self._flushes, []
+        for item in flushes:
+            try:
+                item.flush()
+            except Exception as error:  # noqa: BLE001  as in _handle
+                self.loop.call_exception_handler({"message": "a flush failed", "exception": error})
+
     def _handle(self, fd: int, mask: int) -> None:
         try:
             if mask & ~EPOLLOUT:
