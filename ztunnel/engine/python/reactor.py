@@ -138,22 +138,12 @@ class Reactor:
         try:
             for fd, mask in self._epoll.poll(0, EVENTS):
                 self._handle(fd, mask)
-            flushes, self._flushes = self._flushes, []
-            for item in flushes:
-                item.flush()
+            self._flush()
         finally:
             self._turning = False
             for item in self._flushes:
                 self.soon(item.flush)
             self._flushes = []
-
-    def _flush(self) -> None:
-        flushes, self._flushes = self._flushes, []
-        for item in flushes:
-            try:
-                item.flush()
-            except Exception as error:  # noqa: BLE001  as in _handle
-                self.loop.call_exception_handler({"message": "a flush failed", "exception": error})
 
     def _flush(self) -> None:
         flushes, self._flushes = self._flushes, []
