@@ -32,6 +32,14 @@ def described(lab: Lab, name: str) -> dict[str, Any]:
     return next((one for one in lab.status()["pods"] if one["name"] == name), {})
 
 
+def runner_of(lab: Lab, name: str) -> int | None:
+    """None while the pod's old runner has ended and there is no new one."""
+    try:
+        return lab.pod(name).pid
+    except LabError:
+        return None
+
+
 def until(holds: Callable[[], bool], time_limit_s: float = 10) -> None:
     deadline = time.monotonic() + time_limit_s
     while not holds():
@@ -159,7 +167,8 @@ def test_a_pod_whose_runner_is_killed_comes_back_and_leaves_no_process(lab: Lab)
     until(lambda: len(processes_in(frozenset((inode,)))) == 3)
     old = {process_id(pid) for pid in processes_in(frozenset((inode,)))}
     os.kill(before.pid, signal.SIGKILL)
-    until(lambda: described(lab, "victim")["ready"] and lab.pod("victim").pid != before.pid)
+    until(lambda: runner_of(lab, "victim") not in (None, before.pid))
+    lab.wait()
     assert not any(one is not None and process_id(one.pid) == one for one in old)
     lab.delete(pod("victim", ""))
 
