@@ -102,6 +102,12 @@ class Talk:
         self.connection.close()
 
 
+def text(address: tuple[Any, ...]) -> str:
+    """A socket's address as logs and authorities have it."""
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def receive(connected: socket.socket, count: int) -> bytes:
     """Raises ConnectionError: the other end closed before so many bytes were there."""
     data = bytearray()
@@ -126,12 +132,12 @@ class Log:
             lines = file.read().splitlines(keepends=True)
         return [json.loads(line) for line in lines if line.startswith(b"{") and line.endswith(b"}\n")]
 
-    def find(self, **fields: str) -> list[dict[str, Any]]:
-        """The records with these fields; `_` in a name stands for a dot."""
-        wanted = {name.replace("_", "."): value for name, value in fields.items()}
+    def find(self, **fields: str | int) -> list[dict[str, Any]]:
+        """The records with these fields; src_addr stands for src.addr, and so on."""
+        wanted = {name.replace("src_", "src.").replace("dst_", "dst."): value for name, value in fields.items()}
         return [one for one in self.records() if wanted.items() <= one.items()]
 
-    def expect(self, **fields: str) -> dict[str, Any]:
+    def expect(self, **fields: str | int) -> dict[str, Any]:
         """Waits for such a record."""
         until(lambda: self.find(**fields), f"{self._path.name} of {self._path.parent.name} has a line with {fields}")
         return self.find(**fields)[0]
@@ -178,7 +184,8 @@ class Mesh:
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
             try:
                 connection.request("GET", path)
-                return connection.getresponse().read().decode()
+                answer: bytes = connection.getresponse().read()
+                return answer.decode()
             finally:
                 connection.close()
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.netns.engine.certificates import EXPIRED, Authority
 from tests.netns.engine.tls import client_context
-from tests.netns.mesh.ground import Log, Mesh, Place, receive, until
+from tests.netns.mesh.ground import Log, Mesh, Place, receive, text, until
 from tests.netns.mesh.hbone_client import HBONE_PORT, HboneClient
 from tests.netns.mesh.manifests import APP_PORT, CLIENT, FAR, MESH, PLAIN
 
@@ -28,8 +28,7 @@ def context_of(authority: Authority, identity: str) -> ssl.SSLContext:
 
 
 def authority_of(server: Place, family: socket.AddressFamily, port: int) -> str:
-    address = server.address(family)
-    return f"[{address}]:{port}" if family == socket.AF_INET6 else f"{address}:{port}"
+    return text((server.address(family), port))
 
 
 def test_hbone_from_outside_to_a_captured_server(mesh: Mesh, authority: Authority, server_name: str, family: socket.AddressFamily):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.netns.mesh.ground import PATIENCE_S, Mesh, Place, receive, until
+from tests.netns.mesh.ground import PATIENCE_S, Mesh, Place, receive, text, until
 from tests.netns.mesh.manifests import CLIENT, FAR, MESH, NEAR, PLAIN
 
 VOLUME_BYTES = 2**30
@@ -81,7 +81,7 @@ def test_one_side_ends_and_still_hears_the_other(way: Way, first: str):
 def test_a_reset_arrives_as_a_reset(mesh: Mesh, way: Way, first: str):
     logs = mesh.log("node1"), mesh.log("node2")
     client, server = way.open()
-    target = "{}:{}".format(*server.getsockname())
+    target = text(server.getsockname())
     one, other = (client, server) if first == "client" else (server, client)
     with client, server:
         one.sendall(b"so far")

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 import pytest
 
 from lab.addresses import node_addresses
-from tests.netns.mesh.ground import FAMILIES, PATIENCE_S, Mesh, Place, until
+from tests.netns.mesh.ground import FAMILIES, PATIENCE_S, Mesh, Place, text, until
 from tests.netns.mesh.manifests import APP_PORT, CLIENT, FAR, MESH, NEAR, PLAIN
 from tests.netns.mesh.wire import Packet, Wire
 
@@ -90,13 +90,10 @@ def test_outside_the_mesh_tcp_passes_through_untouched(mesh: Mesh, wires: list[W
                 accepted.sendall(secret)
                 assert connected.recv(1000) == secret
     assert all(wire.shows(secret) for wire in wires)
-    line = log.expect(message="connection closed", direction="outbound", src_identity=client.identity, dst_addr=text(node, family, port))
+    line = log.expect(
+        message="connection closed", direction="outbound", src_identity=client.identity, dst_addr=text((node.address(family), port))
+    )
     assert not {"dst.workload", "dst.identity", "dst.hbone_addr", "error"} & line.keys()
-
-
-def text(place: Place, family: socket.AddressFamily, port: int) -> str:
-    address = place.address(family)
-    return f"[{address}]:{port}" if family == socket.AF_INET6 else f"{address}:{port}"
 
 
 @pytest.mark.parametrize("namespaces", [(MESH, MESH), (MESH, PLAIN), (PLAIN, MESH)], ids="-".join)
