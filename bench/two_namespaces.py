@@ -48,6 +48,8 @@ ip netns add {pair.client}
 ip netns add {pair.server}
 ip link add eth0 netns {pair.client} type veth peer name eth0 netns {pair.server}
 for name in {pair.client} {pair.server}; do ip -n $name link set lo up; ip -n $name link set eth0 up; done
+# As in bench.in_lab: or a load of new connections runs out of ports, though not on loopback.
+for name in {pair.client} {pair.server}; do ip netns exec $name sysctl -qw net.ipv4.tcp_tw_reuse=1; done
 ip -n {pair.client} addr add {CLIENT_ADDRESS}/24 dev eth0
 ip -n {pair.server} addr add {SERVER_ADDRESS}/24 dev eth0
 ip -n {pair.server} addr add {CAPTURED_ADDRESS}/24 dev eth0

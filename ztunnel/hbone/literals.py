@@ -1,7 +1,7 @@
-"""Header blocks of plain literals, read without the decoder: what `blocks` makes, and so what our own peers send.
+"""Header blocks of plain literals and static entries, read without the decoder: what `blocks` makes, and so what our own peers send.
 
-Literals without indexing neither read nor write the dynamic table, so a block of nothing else means the same at any time.
-Source: RFC 7541 sections 5.2 and 6.2.2.
+Neither reads or writes the dynamic table, so a block of nothing else means the same at any time.
+Source: RFC 7541 sections 5.2, 6.1 and 6.2.2.
 """
 
 from hpack.table import HeaderTable
@@ -10,11 +10,14 @@ from ztunnel.hbone.fields import Field
 
 # 0000xxxx: literal without indexing; xxxx is 0 for a name that follows, 15 for an index that goes on (which the decoder reads).
 _LONG_INDEX = 15
+# 1xxxxxxx: a whole entry; up to 61 of the static table, beyond it of the dynamic one.
+_INDEXED = 0x80
 # A string's first byte: its top bit says Huffman, 127 that the length goes on.
 _LONG_STRING = 127
 # RFC 9113 section 10.5.1: what each field counts beside its octets.
 _FIELD_OVERHEAD = 32
 
+_STATIC = [None, *((bytes(name), bytes(value)) for name, value in HeaderTable.STATIC_TABLE)]
 _STATIC_NAMES = [b"", *(name for name, _ in HeaderTable.STATIC_TABLE[: _LONG_INDEX - 1])]
 
 
@@ -26,9 +29,16 @@ def read_literals(block: bytes, max_header_list_bytes: int) -> list[Field] | Non
     try:
         while at < size:
             index = block[at]
+            at += 1
+            if index >= _INDEXED:
+                entry = _STATIC[index - _INDEXED]
+                if entry is None:
+                    return None
+                fields.append(entry)
+                total += _FIELD_OVERHEAD + len(entry[0]) + len(entry[1])
+                continue
             if index >= _LONG_INDEX:
                 return None
-            at += 1
             if index:
                 name = _STATIC_NAMES[index]
             else:

@@ -1,6 +1,7 @@
 """Whatever read_literals reads, the decoder reads too, and alike."""
 
 import hpack
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,6 +44,17 @@ def test_whatever_is_read_of_any_bytes_the_decoder_reads_too(block: bytes) -> No
 def test_names_of_the_static_table(index: int, value: bytes) -> None:
     block = bytes([index, len(value)]) + value
     assert read_literals(block, LIMIT) == decoded(block)
+
+
+@pytest.mark.parametrize("index", [*range(1, 62)])
+def test_entries_of_the_static_table(index: int) -> None:
+    block = bytes([0x80 | index])
+    assert read_literals(block, LIMIT) == decoded(block)
+
+
+@pytest.mark.parametrize("index", [0, 62, 126, 127])
+def test_other_entries_are_left_to_the_decoder(index: int) -> None:
+    assert read_literals(bytes([0x80 | index]), LIMIT) is None
 
 
 def test_a_block_that_decodes_to_too_much_is_left_to_the_decoder() -> None:
