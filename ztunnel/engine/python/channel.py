@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Protocol, cast
 
 from ztunnel.engine.python.credentials import ALPN
+from ztunnel.engine.python.farewell import Farewell
 from ztunnel.engine.python.reactor import RECORD_BYTES, Reactor
 
 # Sealed and opened in portions of this size: it stays in the cache, and bounds what OpenSSL's memory BIOs ever grow to.
@@ -87,7 +88,7 @@ class Channel:
         except BlockingIOError:
             sent = 0
         except OSError as error:
-            self._reactor.soon(self._fail, error)
+            self._reactor.soon(self._on_send_failed, error)
             return
         for piece in pieces:
             if sent >= len(piece):
@@ -114,11 +115,17 @@ class Channel:
         except BlockingIOError:
             return
         except OSError as error:
-            self._fail(error)
+            self._on_send_failed(error)
             return
         self.congested = False
         self._reactor.remove_writer(self._fd)
         self._owner.on_drained()
+
+    def _on_send_failed(self, error: OSError) -> None:
+        """The peer takes nothing any longer. What it said last, an alert or a GOAWAY, may tell why."""
+        if not self.closed:
+            self._on_readable()
+        self._fail(error)
 
     def _shake_hands(self) -> bool:
         """One step of the handshake. True: it is done and the channel lives."""
@@ -215,6 +222,21 @@ class Channel:
             self._say_goodbye()
         self._backlog.clear()
         self._sock.close()
+
+    def finish(self) -> None:
+        """Closes in order: the peer gets everything that was written, and close_notify. The owner is not called."""
+        if self.closed or not self.secured:
+            self.close()
+            return
+        self.closed = True
+        self._reactor.remove_reader(self._fd)
+        self._reactor.remove_writer(self._fd)
+        try:
+            self.tls.unwrap()
+        except (ssl.SSLError, OSError):
+            pass
+        self._backlog.append(memoryview(self._outgoing.read()))
+        Farewell(self._reactor, self._sock, self._backlog)
 
     def _say_goodbye(self) -> None:
         try:

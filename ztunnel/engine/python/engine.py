@@ -12,6 +12,9 @@ from ztunnel.engine.python.accepting import Acceptor
 from ztunnel.engine.python.core import Core, Pod
 from ztunnel.engine.python.credentials import make_contexts
 
+# How soon an engine that stops sees that its last peer has closed.
+FAREWELL_POLL_S = 0.02
+
 
 class PythonEngine:
     """Runs on the event loop that runs when it is made. See ztunnel.engine.interface.Engine for the contract."""
@@ -89,9 +92,12 @@ class PythonEngine:
     async def stop(self, drain_timeout_s: float) -> None:
         for pod in list(self._core.pods):
             self.remove_pod(pod, drain_timeout_s)
-        if self._core.leaving:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._core.all_gone.wait(), drain_timeout_s)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(drain_timeout_s):
+                if self._core.leaving:
+                    await self._core.all_gone.wait()
+                while self._core.reactor.farewells:
+                    await asyncio.sleep(FAREWELL_POLL_S)
         for leaving in list(self._core.leaving):
             self._core.close_pod(leaving)
         self._core.reactor.close()

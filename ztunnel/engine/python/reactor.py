@@ -63,6 +63,12 @@ class Flushing(Protocol):
     def flush(self) -> None: ...
 
 
+class Closing(Protocol):
+    """Something that ends by itself, and can be told to."""
+
+    def close(self) -> None: ...
+
+
 class Reactor:
     """Readiness callbacks on the running loop, and scratch buffers.
 
@@ -81,6 +87,8 @@ class Reactor:
         self.cipher_view = memoryview(bytearray(READ_BYTES))
         self.plain_view = memoryview(bytearray(READ_BYTES + RECORD_BYTES))
         self.deadlines = Deadlines(loop.time)
+        # Connections that are over and whose peers have not taken everything yet.
+        self.farewells: set[Closing] = set()
         self._readers: dict[int, Callable[[], None]] = {}
         self._writers: dict[int, Callable[[], None]] = {}
         self._epoll = select.epoll()
@@ -175,7 +183,9 @@ class Reactor:
         self.deadlines.expire_due()
 
     def close(self) -> None:
-        """Stops calling back."""
+        """Stops calling back, and ends what would have ended by itself."""
+        for farewell in list(self.farewells):
+            farewell.close()
         self.loop.remove_reader(self._epoll.fileno())
         self._epoll.close()
         if self._ticking is not None:

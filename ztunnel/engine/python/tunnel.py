@@ -209,12 +209,12 @@ class Tunnel:
         if self.closed:
             return
         owners = self.owners()
-        self.close()
+        self.close(in_order=False)
         for owner in owners:
             owner.end(cause, detail)
 
-    def close(self) -> None:
-        """Sends what is queued (a GOAWAY with its reason, say) and closes."""
+    def close(self, *, in_order: bool = True) -> None:
+        """Sends what is queued (a GOAWAY with its reason, say) and closes; in order: when the peer has taken it."""
         if self.closed:
             return
         if self.channel is not None:
@@ -222,7 +222,10 @@ class Tunnel:
                 self.http2.go_away(ErrorCode.NO_ERROR)
                 self.flush()
             self.closed = True
-            self.channel.close()
+            if in_order:
+                self.channel.finish()
+            else:
+                self.channel.close()
         self.closed = True
         self.http2.receive_eof()
         self._core.reactor.deadlines.cancel(self._bucket, self)
