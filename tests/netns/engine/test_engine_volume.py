@@ -3,15 +3,18 @@
 import asyncio
 import hashlib
 import random
+import resource
 import socket
 
 import pytest
 
 from tests.netns.engine.peers import Connection
-from tests.netns.engine.world import World
-from ztunnel.engine.interface import Closed, Engine
+from tests.netns.engine.world import APP_PORT, World
+from ztunnel.engine.interface import Closed, Engine, Opened
 
 MIB = 1024 * 1024
+# Standard input, output and error have these numbers for ever: no other is to be had.
+NO_MORE_FILES = 3
 # More than all buffers between two ends can hold, so that a reader that stops is felt at the other end.
 MORE_THAN_BUFFERS = 256 * MIB
 
@@ -133,3 +136,23 @@ async def test_small_receive_buffer(world: World) -> None:
     server = await listener.accept()
     sent, came = await asyncio.gather(pour(client, 4 * MIB, 1), drain(server))
     assert came == sent
+
+
+async def test_no_descriptors_left(world: World) -> None:
+    """Whoever comes then waits in the kernel's queue; what is open goes on, and when there are descriptors again so do they."""
+    way = world.way("direct")
+    world.listen(way).serve_echo()
+    alive = await world.connect(way)
+    await alive.ask(b"before")
+    late = way.client.socket(way.family)
+    world.peers.closing(late.close)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (NO_MORE_FILES, before[1]))
+    try:
+        await asyncio.get_running_loop().sock_connect(late, (way.server.address(way.family), APP_PORT))
+        for _ in range(100):
+            assert await alive.ask(b"meanwhile") == b"meanwhile"
+        assert len(way.opening.all(Opened)) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert await Connection(late).ask(b"after") == b"after"

@@ -9,6 +9,7 @@ from ztunnel.engine.python import sockets
 from ztunnel.engine.python.ledger import Relayed
 from ztunnel.engine.python.reactor import READ_BYTES
 from ztunnel.hbone import ErrorCode, Stream
+from ztunnel.hbone.frames import DEFAULT_WINDOW
 
 if TYPE_CHECKING:
     from ztunnel.engine.python.core import Core
@@ -57,6 +58,13 @@ class StreamRelay(Relayed):
         self.stream_ended = False
         # What was sent so far, while it may have to be sent again; None: it need not be kept.
         self.early: list[bytes] | None = None
+
+    def keep_early(self, data: bytes) -> None:
+        """Adds to `early`, or gives it up: a peer that never answers must not make us keep what it lets us send."""
+        if self.early is not None and self.sent_bytes <= DEFAULT_WINDOW:
+            self.early.append(data)
+        else:
+            self.early = None
 
     def count(self, from_socket: int, from_stream: int) -> None:
         """Adds to sent_bytes and received_bytes, as seen from the client."""
@@ -108,7 +116,7 @@ class StreamRelay(Relayed):
             return
         self.count(count, 0)
         if self.early is not None:
-            self.early.append(bytes(payload[:count]))
+            self.keep_early(bytes(payload[:count]))
         if count >= BULK_BYTES and tunnel.send_in_place(stream, count):
             return
         connection.send_data(stream, bytes(payload[:count]))
