@@ -13,6 +13,7 @@ from pathlib import Path
 from pyroute2 import IPRoute  # type: ignore[import-untyped]
 
 from daemonset.capture import chains, netlink
+from daemonset.capture.conntrack import forget_captured
 from daemonset.capture.items import Chains, Item, LoopFilter, Own, Programs, Route, Rule, Steering, Survey, Sysctl
 from daemonset.capture.steps import Add, Adopt, AwaitHandshakes, Held, Hold, Mark, Remove, Step, held
 from ebpf import pins
@@ -164,6 +165,7 @@ class Ground:
                 pins.detach(directory)
             case Chains():
                 chains.remove_chains(item)
+                forget_captured(item.family)
             case Own():
                 return  # goes with Programs
 

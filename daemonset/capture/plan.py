@@ -30,6 +30,8 @@ from mesh.model import IPAddress
 
 # Sockets that were there before capture was switched on, and go on without it. Ours; unlike the ecosystem's marks.
 EXEMPT_MARK = 0x11E
+# Connections that iptables redirected, so that conntrack can be told to forget them. A bit of its own: they may have other marks too.
+REDIRECTED_MARK = 0x1000
 
 # Source: ambient ecosystem; what its node probes come from.
 PROBES: Mapping[int, IPAddress] = {4: IPv4Address("169.254.7.127"), 6: IPv6Address("fd16:9254:7127:1337:ffff:ffff:ffff:ffff")}
@@ -128,10 +130,15 @@ def _nat_rules(family: int) -> tuple[str, ...]:
     """Only a SYN is redirected: a connection that was there before conntrack looked would be new to it, and torn."""
     loopback, probes = _LOOPBACK[family], f"{PROBES[family]}/{PROBES[family].max_prefixlen}"
     unmarked = f"-m mark ! --mark {ZTUNNEL_MARK:#x}/{MARK_MASK:#x}"
+    outgoing = f"-A {_OUTPUT} ! -d {loopback} -p tcp -m tcp {_SYN} {unmarked}"
+    incoming = f"-A {_PREROUTING} ! -i lo -p tcp -m tcp ! --dport 15008 {_SYN} {unmarked}"
+    note = f"-j CONNMARK --set-xmark {REDIRECTED_MARK:#x}/{REDIRECTED_MARK:#x}"
     return (
         f"-A {_OUTPUT} -d {probes} -p tcp -j ACCEPT",
         f"-A {_OUTPUT} -o lo -p tcp -j ACCEPT",
-        f"-A {_OUTPUT} ! -d {loopback} -p tcp -m tcp {_SYN} {unmarked} -j REDIRECT --to-ports 15001",
+        f"{outgoing} {note}",
+        f"{outgoing} -j REDIRECT --to-ports 15001",
         f"-A {_PREROUTING} -s {probes} -p tcp -j ACCEPT",
-        f"-A {_PREROUTING} ! -i lo -p tcp -m tcp ! --dport 15008 {_SYN} {unmarked} -j REDIRECT --to-ports 15006",
+        f"{incoming} {note}",
+        f"{incoming} -j REDIRECT --to-ports 15006",
     )
