@@ -6,13 +6,17 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from pyroute2.netlink.nfnetlink.nfctsocket import NFCTSocket
 
+from lab.netns import inside, set_sysctls
 from mesh.enrolment import AMBIENT, MODE_LABEL
-from tests.netns.mesh.ground import Mesh
+from tests.netns.mesh.ground import Mesh, Place
 from tests.netns.mesh.manifests import CLIENT, FAR, MESH, NEAR, PLAIN, TOGGLE
 from tests.netns.mesh.traffic import RATE, Traffic
 
 TIMES = 3
+# So few that the client's ports come around while the label goes on and off: what remembers them must not mistake one for another.
+FEW_PORTS = {"ipv4/ip_local_port_range": "40000 41999", "ipv4/tcp_tw_reuse": "1"}
 # From the others' point of view: fewer, so that the machine is not the limit.
 SIDE_RATE = 25
 # The agent lets connections go on for 5 s after the label is gone; the test asks a little less.
@@ -46,6 +50,7 @@ def test_label_on_and_off_under_running_traffic(toggling: Mesh):
         "to the mesh": Traffic(toggle, others[0], SIDE_RATE),
         "to outside": Traffic(toggle, others[1], SIDE_RATE),
     }
+    set_sysctls(toggle.netns, FEW_PORTS)
     logs = [toggling.log(node) for node in ("node1", "node2")]
     with contextlib.ExitStack() as stack:
         for traffic in streams.values():
@@ -94,3 +99,23 @@ def test_connection_that_ends_by_itself_ends_the_draining(toggling: Mesh):
     began_s = time.monotonic()
     switch(toggling, on=False)
     assert time.monotonic() - began_s < DRAIN_S
+
+
+def marked_in_conntrack(place: Place) -> int:
+    """How many connections the kernel remembers with a mark of capture."""
+
+    def count() -> int:
+        with NFCTSocket() as conntrack:
+            return sum(bool(entry.get_attr("CTA_MARK")) for entry in conntrack.dump())
+
+    return inside(place.netns, count)
+
+
+def test_the_kernel_forgets_captured_connections_with_the_label(toggling: Mesh, server_name: str):
+    client, server = toggling.pod(TOGGLE, CLIENT), toggling.pod(TOGGLE, server_name)
+    switch(toggling, on=True)
+    with toggling.talk(client, server) as talk:
+        talk.ask(b"captured")
+    assert (marked_in_conntrack(client) > 0) == (toggling.capture == "iptables")
+    switch(toggling, on=False)
+    assert marked_in_conntrack(client) == marked_in_conntrack(server) == 0
