@@ -92,6 +92,8 @@ async def test_no_alpn(world: World) -> None:
     await expect_still_serving(world)
 
 
+# As many as an engine bears with; it may be fewer, not more.
+SILENT_PEERS = 256
 NO_TLS = {"http": b"GET / HTTP/1.1\r\nHost: server\r\n\r\n", "zeros": bytes(100), "garbage": b"\x16\x03\x01\xff\xff" + b"\xff" * 100}
 
 
@@ -112,6 +114,22 @@ async def test_peer_that_leaves_in_the_handshake(world: World) -> None:
     client.reset()
     await expect_still_serving(world)
     assert {refused.cause for refused in shell.all(Refused)} <= {Cause.TLS_FAILURE}
+
+
+async def test_silent_peers_of_one_pod_are_bounded_and_shut_out_nobody_elses(world: World) -> None:
+    """Who connects and says nothing costs memory until the time is up; so many may, and the next is refused at once."""
+    shell = world.server_node()
+    world.add_second_pod(shell)
+    for _ in range(SILENT_PEERS):
+        await world.peers.connect(world.ground.outside, world.ground.server.ipv4, HBONE_PORT)
+    # The reset may be there before the client learns that it was connected.
+    with contextlib.suppress(ConnectionResetError):
+        late = await world.peers.connect(world.ground.outside, world.ground.server.ipv4, HBONE_PORT)
+        await late.expect_gone()
+    assert (await shell.expect(Refused))[0].cause is Cause.OVERLOADED
+    context = tls.client_context(world.authority.root, world.authority.issue(CLIENT_ID))
+    peer = await hbone.open_tunnel(world.peers, world.ground.outside, world.ground.second.ipv4, context)
+    await peer.ping()
 
 
 async def test_foreign_trust_domain_under_our_root_is_named_to_the_decision(world: World) -> None:

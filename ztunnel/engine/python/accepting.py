@@ -17,6 +17,8 @@ from ztunnel.engine.python.plain_relay import PlainRelay
 ACCEPTS_PER_TURN = 64
 # Tunnels that have not yet proved who they are; each costs tens of KB, and anyone can open one.
 MAX_HANDSHAKES = 1024
+# As many of them to one pod: whoever floods it shuts out its peers alone.
+MAX_POD_HANDSHAKES = 256
 # Out of descriptors or memory: what is open must close first, so look again after this.
 ACCEPT_PAUSE_S = 0.5
 _EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
@@ -130,7 +132,7 @@ class Acceptor:
             Accepted(core, pod, self._direction, sock, address, port).ask()
             return
         contexts = core.contexts.get(pod.identity)
-        if contexts is None or core.handshakes >= MAX_HANDSHAKES:
+        if contexts is None or core.handshakes >= MAX_HANDSHAKES or pod.handshakes >= MAX_POD_HANDSHAKES:
             sockets.abort(sock)
             source = sockets.text(address, port)
             core.ledger.refused(pod.number, self._direction, source, Cause.OVERLOADED, "too many TLS handshakes at once")

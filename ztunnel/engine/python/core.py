@@ -37,6 +37,7 @@ class Pod:
         self.identity = identity
         self.listeners: dict[Direction, socket.socket] = {}
         self.accepting_hbone = False
+        self.handshakes = 0
         self.tunnels: set[InboundTunnel] = set()
         self.relays: set[Relay] = set()
         self.leaving = False

@@ -31,6 +31,7 @@ class InboundTunnel(Tunnel):
         self._bucket = core.reactor.deadlines.set(HANDSHAKE_TIMEOUT_S, self)
         pod.tunnels.add(self)
         core.handshakes += 1
+        pod.handshakes += 1
         self._shaking = True
         self._draining = False
         self.channel = Channel(core.reactor, sock, contexts.server, self, server_side=True)
@@ -47,6 +48,7 @@ class InboundTunnel(Tunnel):
         if self._shaking:
             self._shaking = False
             self._core.handshakes -= 1
+            self.pod.handshakes -= 1
 
     def expire(self) -> None:
         if self._shaking:
