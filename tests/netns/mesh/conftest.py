@@ -2,6 +2,7 @@
 
 import os
 import resource
+import signal
 import socket
 from collections.abc import Iterator
 
@@ -22,6 +23,14 @@ _UP_TIME_LIMIT_S = 90.0
 def _open_files() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(OPEN_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[0]), max(OPEN_FILES, most)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ends_in_order() -> Iterator[None]:
+    """A time limit around the tests must not leave a lab behind."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture(scope="session", params=CAPTURE_MODES)
