@@ -3,7 +3,7 @@
 import asyncio
 import select
 from collections.abc import Callable
-from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT
+from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
 from typing import Protocol
 
 # One read takes up to this much: large reads halve the cost per byte of a bulk stream, and it still fits a second-level cache.
@@ -14,8 +14,9 @@ HEADER_BYTES = 9
 RECORD_BYTES = 16 * 1024
 # Descriptors taken from the kernel at once. Their output leaves together, so more of them share a TLS record and a system call; but
 # with too many the next process on the way has nothing to do meanwhile, and a chain of proxies works one at a time.
-EVENTS = 64
+EVENTS = 16
 EPOLLFAILED = EPOLLERR | EPOLLHUP
+READABLE = EPOLLIN | EPOLLRDHUP
 # Deadlines are this coarse; none of ours is shorter than several of these.
 TICK_S = 0.5
 
@@ -93,6 +94,8 @@ class Reactor:
         self._writers: dict[int, Callable[[], None]] = {}
         self._epoll = select.epoll()
         self._turning = False
+        # For a reader, during its callback: its peer sends no more than what is there to be read.
+        self.ending = False
         self._flushes: list[Flushing] = []
         loop.add_reader(self._epoll.fileno(), self._turn)
         self._ticking: asyncio.TimerHandle | None = loop.call_later(TICK_S, self._tick)
@@ -102,16 +105,16 @@ class Reactor:
         known = fd in self._readers
         self._readers[fd] = callback
         if fd in self._writers:
-            self._epoll.modify(fd, EPOLLIN | EPOLLOUT)
+            self._epoll.modify(fd, READABLE | EPOLLOUT)
         elif not known:
-            self._epoll.register(fd, EPOLLIN)
+            self._epoll.register(fd, READABLE)
 
     def add_writer(self, fd: int, callback: Callable[[], None]) -> None:
         """Calls back whenever fd can be written, or has failed."""
         known = fd in self._writers
         self._writers[fd] = callback
         if fd in self._readers:
-            self._epoll.modify(fd, EPOLLIN | EPOLLOUT)
+            self._epoll.modify(fd, READABLE | EPOLLOUT)
         elif not known:
             self._epoll.register(fd, EPOLLOUT)
 
@@ -121,7 +124,7 @@ class Reactor:
 
     def remove_writer(self, fd: int) -> None:
         if self._writers.pop(fd, None) is not None:
-            self._narrow(fd, EPOLLIN, fd in self._readers)
+            self._narrow(fd, READABLE, fd in self._readers)
 
     def _narrow(self, fd: int, mask: int, watched: bool) -> None:
         if watched:
@@ -164,6 +167,7 @@ class Reactor:
     def _handle(self, fd: int, mask: int) -> None:
         try:
             if mask & ~EPOLLOUT:
+                self.ending = mask & EPOLLRDHUP != 0
                 callback = self._readers.get(fd)
                 if callback is not None:
                     callback()

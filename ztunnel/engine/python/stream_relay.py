@@ -93,34 +93,40 @@ class StreamRelay(Relayed):
                 self._core.reactor.remove_reader(self._fd)
 
     def _on_readable(self) -> None:
+        if self._read() and self._core.reactor.ending:
+            # The end is there already: it leaves together with the last bytes.
+            self._read()
+
+    def _read(self) -> bool:
+        """Takes one portion from the socket. True: it was bytes."""
         tunnel, stream, sock = self.tunnel, self.stream, self.sock
         if stream is None or sock is None or tunnel.full:
-            return
+            return False
         connection = tunnel.http2
         room = connection.sendable(stream)
         if room <= 0:
             self._window_closed = True
             connection.block(stream)
             self.update_reading()
-            return
+            return False
         payload = self._core.reactor.payload_view
         try:
             count = sock.recv_into(payload, room if room < READ_BYTES else READ_BYTES)
         except BlockingIOError:
-            return
+            return False
         except OSError as error:
             self._on_socket_error(error)
-            return
+            return False
         if count == 0:
             self._on_socket_ended(stream)
-            return
+            return False
         self.count(count, 0)
         if self.early is not None:
             self.keep_early(bytes(payload[:count]))
-        if count >= BULK_BYTES and tunnel.send_in_place(stream, count):
-            return
-        connection.send_data(stream, bytes(payload[:count]))
-        tunnel.queued(count)
+        if count < BULK_BYTES or not tunnel.send_in_place(stream, count):
+            connection.send_data(stream, bytes(payload[:count]))
+            tunnel.queued(count)
+        return True
 
     def _on_socket_ended(self, stream: Stream) -> None:
         self.socket_ended = True
@@ -139,14 +145,18 @@ class StreamRelay(Relayed):
 
     # stream -> socket
 
-    def on_data(self, data: memoryview, flow_bytes: int) -> None:
-        """Payload from the tunnel; the view is valid during the call only. Taken bytes are given back to the peer's window."""
+    def on_data(self, data: memoryview, flow_bytes: int, flags: int) -> None:
+        """Payload from the tunnel; the view is valid during the call only. Taken bytes are given back to the peer's window.
+
+        Args:
+            flags: of send(2).
+        """
         size = len(data)
         self.count(0, size)
         sent = 0
         if not self._backlog and self.sock is not None:
             try:
-                sent = self.sock.send(data)
+                sent = self.sock.send(data, flags)
             except BlockingIOError:
                 pass
             except OSError as error:

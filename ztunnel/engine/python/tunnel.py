@@ -1,6 +1,7 @@
 """An HBONE tunnel: TLS below, HTTP/2 in the middle, relays above. What is the same on both ends of it."""
 
 import ssl
+from socket import MSG_MORE
 from typing import TYPE_CHECKING
 
 from mesh.errors import CredentialError
@@ -115,11 +116,16 @@ class Tunnel:
         """The peer's identity is known."""
 
     def on_plaintext(self, data: memoryview) -> None:
-        for event in self.http2.receive(data, self._core.reactor.now()):
+        events = self.http2.receive(data, self._core.reactor.now())
+        last = len(events) - 1
+        for at, event in enumerate(events):
             if type(event) is Data:
                 owner: StreamRelay | None = event.stream.owner  # type: ignore[assignment]  # only relays are set as owners
                 if owner is not None:
-                    owner.on_data(event.data, event.flow_bytes)
+                    after = events[at + 1] if at < last else None
+                    # Bytes with their stream's end right behind them leave in one packet with it.
+                    ends = type(after) is Ended and after.stream is event.stream
+                    owner.on_data(event.data, event.flow_bytes, MSG_MORE if ends else 0)
             else:
                 self._on_event(event)
         if self.http2.outgoing:
