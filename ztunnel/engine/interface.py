@@ -70,7 +70,7 @@ class Tunnel:
     Args:
         next_hop: where the tunnel goes.
         authority: the :authority of the CONNECT.
-        headers: further request headers, the same for every connection (`baggage` and the like).
+        headers: further request headers, the same for every connection (`baggage` and the like). The engine adds `forwarded`.
         source_identity: the SPIFFE URI to prove; its credentials must have been given before.
         peer_identities: SPIFFE URIs of which the peer must prove one; empty: any of the trust bundle.
         report: opaque to the engine; comes back in notices and counters.
@@ -251,6 +251,9 @@ class Engine(Protocol):
     def add_pod(self, pod: int, netns_fd: int, identity: str) -> None:
         """Opens the pod's listeners; the engine owns netns_fd from here on. HBONE is accepted once `identity` has credentials.
 
+        Args:
+            pod: a number that no pod of this engine has had before: what is left of one that drains goes by its number.
+
         Raises:
             OSError: a listener could not be made; nothing is left open.
         """
@@ -280,4 +283,4 @@ class Engine(Protocol):
     def state(self) -> EngineState: ...
 
     async def stop(self, drain_timeout_s: float) -> None:
-        """Closes the listeners, lets connections end until the time is up, then closes all."""
+        """Closes the listeners, lets connections end until the time is up, then closes all. A second time does nothing."""

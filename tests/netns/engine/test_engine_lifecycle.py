@@ -161,6 +161,13 @@ async def test_reports_that_nobody_names_any_more(world: World) -> None:
     assert way.opening.engine.counters() == []
 
 
+async def test_stopping_twice_is_stopping_once(world: World) -> None:
+    shell = world.client_node(lambda flow: None)
+    await shell.engine.stop(0)
+    await shell.engine.stop(0)
+    assert shell.engine.state().pods == 0
+
+
 @pytest.mark.parametrize("port", [15001, 15006])
 async def test_a_connection_to_the_meshs_own_port(world: World, port: int) -> None:
     """It was not captured and leads nowhere: above all not to the engine itself, for ever."""

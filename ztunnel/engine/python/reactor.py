@@ -188,6 +188,8 @@ class Reactor:
 
     def close(self) -> None:
         """Stops calling back, and ends what would have ended by itself."""
+        if self._epoll.closed:
+            return
         for farewell in list(self.farewells):
             farewell.close()
         self.loop.remove_reader(self._epoll.fileno())
