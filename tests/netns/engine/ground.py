@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pyroute2.netlink.nfnetlink.nfctsocket import NFCTSocket
+
 CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -67,6 +69,14 @@ class Ground:
     server: Pod
     second: Pod
     outside: Pod
+
+    def forget_connections(self) -> None:
+        """Empties conntrack: what it remembers of an earlier test would redirect a connection that gets the same port, or change its port."""
+        for pod in (self.client, self.server, self.second):
+            with _thread_inside(pod.open_netns()):
+                for family in (socket.AF_INET, socket.AF_INET6):
+                    with NFCTSocket(nfgen_family=family) as conntrack:
+                        conntrack.flush()
 
 
 @contextlib.contextmanager

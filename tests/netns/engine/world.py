@@ -57,6 +57,7 @@ class World:
 
     async def __aenter__(self) -> Self:
         await _first_stream()
+        await asyncio.to_thread(self.ground.forget_connections)
         self._fds_before = _open_fds()
         self.peers = Peers()
         return self
