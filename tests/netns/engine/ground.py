@@ -71,7 +71,7 @@ class Ground:
     outside: Pod
 
     def forget_connections(self) -> None:
-        """Empties conntrack: what it remembers of an earlier test would redirect a connection that gets the same port, or change its port."""
+        """Empties conntrack: what it remembers of earlier tests would redirect a connection with the same port, or change its port."""
         for pod in (self.client, self.server, self.second):
             with _thread_inside(pod.open_netns()):
                 for family in (socket.AF_INET, socket.AF_INET6):
