@@ -41,6 +41,7 @@ class Cause(enum.IntEnum):
     DECISION_TIMEOUT = 12
     OVERLOADED = 13  # a bound of ours was reached
     DRAINED = 14  # the pod left the mesh, or the engine stopped
+    CERTIFICATE_REVOKED = 15  # of the peer of the tunnel
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +117,16 @@ class Local:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """Refuse: a reset for a plain connection, `status` for a CONNECT."""
+    """Refuse: a reset for a plain connection, `status` for a CONNECT.
+
+    Args:
+        detail: a clause for people, which comes back in Closed.
+    """
 
     status: int
     cause: Cause
     report: int
+    detail: str = ""
 
 
 Action = Tunnel | Direct | Local | Reject
@@ -145,11 +151,14 @@ class Credentials:
 
     Args:
         roots: the trust bundle.
+        revoked: certificate revocation lists of any of the bundle's authorities, one after the other; b"" for none. A list binds
+            its own issuer only; peers of an authority without a list are not checked. A list that has run out still binds.
     """
 
     certificate_chain: bytes
     private_key: bytes
     roots: bytes
+    revoked: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +271,13 @@ class Engine(Protocol):
         """Closes the pod's listeners at once, and its connections when they end or the time is up."""
 
     def set_credentials(self, identity: str, credentials: Credentials) -> None:
-        """From now on new tunnels prove `identity` with these. Raises CredentialError when they do not fit together."""
+        """From now on new tunnels of `identity` prove it with these, trust their roots, and refuse who is on their lists.
+
+        Tunnels that live go on, except those of a peer whose certificate `revoked` now names: these end with CERTIFICATE_REVOKED.
+
+        Raises:
+            CredentialError: they do not fit together; what was set before stays.
+        """
 
     def forget_credentials(self, identity: str) -> None: ...
 
@@ -271,6 +286,15 @@ class Engine(Protocol):
 
     def invalidate(self) -> None:
         """Forgets all cached decisions; connections go on."""
+
+    def live_flows(self) -> list[Flow]:
+        """The flow of every connection that was decided to be carried and has not ended, each once, in any order."""
+
+    def close_flows(self, flows: frozenset[Flow], cause: Cause, detail: str) -> None:
+        """Ends every connection of these flows now, as if refused: resets on both sides, and a Closed with this cause and detail.
+
+        What is cached for them is forgotten. A flow without connections is none of its business.
+        """
 
     def take_notices(self) -> list[Notice]:
         """What happened since the last call, in order. The engine calls its `wake` when this becomes non-empty."""

@@ -1,0 +1,1 @@
+"""Who may connect: authorization policies, from manifests to a verdict on one connection."""
