@@ -17,16 +17,23 @@ LOG_FORMATS = ("plain", "json")
 LOG_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 # Kubernetes gives a pod 30 s to end; longer drains than an hour are a mistake in the unit.
 MAX_DRAIN_S = 3600.0
+# The authority signs for a day at most; what ends within seconds could not be renewed in time.
+MIN_CERTIFICATE_LIFETIME_S, MAX_CERTIFICATE_LIFETIME_S = 10, 86_400
 
 
 @dataclass(frozen=True, slots=True)
 class NodeSettings:
-    """Where this ztunnel stands in the mesh: the name of its node, its network, and whom it trusts."""
+    """Where this ztunnel stands in the mesh: the name of its node, its network, and whom it trusts.
+
+    Args:
+        trust_domain_aliases: peers of these domains are accepted as if they were of `trust_domain`.
+    """
 
     name: str
     trust_domain: str
     cluster_id: str
     network: str
+    trust_domain_aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +44,8 @@ class ControlPlaneSettings:
         server_name: the name that its certificate must carry.
         root_cert, auth_token: files, read anew whenever they are needed.
         on_demand: subscribe to what is asked for; otherwise to everything.
+        crl_path: file of revocation lists, watched; None: there are none.
+        certificate_lifetime_s: asked for when a certificate is signed.
     """
 
     xds: Endpoint
@@ -45,6 +54,8 @@ class ControlPlaneSettings:
     root_cert: Path
     auth_token: Path
     on_demand: bool
+    crl_path: Path | None = None
+    certificate_lifetime_s: int = MAX_CERTIFICATE_LIFETIME_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +99,7 @@ def parse(env: Mapping[str, str]) -> Settings:
             trust_domain=reader.read("TRUST_DOMAIN", _word, "cluster.local"),
             cluster_id=reader.read("CLUSTER_ID", _word, "Kubernetes"),
             network=reader.read("NETWORK", str, ""),
+            trust_domain_aliases=reader.read("TRUST_DOMAIN_ALIASES", _words, ""),
         ),
         control_plane=ControlPlaneSettings(
             xds=reader.read("XDS_ADDRESS", parse_endpoint, None),
@@ -96,6 +108,8 @@ def parse(env: Mapping[str, str]) -> Settings:
             root_cert=reader.read("ROOT_CERT", _path, None),
             auth_token=reader.read("AUTH_TOKEN", _path, None),
             on_demand=reader.read("XDS_ON_DEMAND", _switch, "true"),
+            crl_path=reader.read("CRL_PATH", _optional_path, ""),
+            certificate_lifetime_s=reader.read("CERT_LIFETIME_S", _certificate_lifetime, str(MAX_CERTIFICATE_LIFETIME_S)),
         ),
         inpod_uds=reader.read("INPOD_UDS", _path, "/var/run/ztunnel/ztunnel.sock"),
         engine=reader.read("ENGINE", _one_of(ENGINES), "auto"),
@@ -153,10 +167,19 @@ def _word(text: str) -> str:
     return text
 
 
+def _words(text: str) -> tuple[str, ...]:
+    """Names with commas between them; "" is none."""
+    return tuple(_word(word.strip()) for word in text.split(",")) if text else ()
+
+
 def _path(text: str) -> Path:
     if not text:
         raise ValueError("a path")
     return Path(text)
+
+
+def _optional_path(text: str) -> Path | None:
+    return Path(text) if text else None
 
 
 def _switch(text: str) -> bool:
@@ -174,6 +197,12 @@ def _drain(text: str) -> float:
     if not 0 <= seconds <= MAX_DRAIN_S:
         raise ValueError(expected)
     return seconds
+
+
+def _certificate_lifetime(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not MIN_CERTIFICATE_LIFETIME_S <= int(text[:9]) <= MAX_CERTIFICATE_LIFETIME_S:
+        raise ValueError(f"whole seconds, from {MIN_CERTIFICATE_LIFETIME_S} to {MAX_CERTIFICATE_LIFETIME_S}")
+    return int(text)
 
 
 def _one_of(values: tuple[str, ...]) -> Callable[[str], str]:

@@ -28,6 +28,16 @@ def test_defaults_are_those_of_the_runtime_contract() -> None:
     assert (settings.engine, settings.logs.format, settings.logs.level, settings.drain_timeout_s) == ("auto", "plain", "info", 5.0)
 
 
+def test_who_is_trusted_and_for_how_long_certificates_are_asked() -> None:
+    settings = parse(REQUIRED)
+    assert settings.node.trust_domain_aliases == ()
+    assert (settings.control_plane.crl_path, settings.control_plane.certificate_lifetime_s) == (None, 86_400)
+    given = {"TRUST_DOMAIN_ALIASES": "old.example, older.example", "CRL_PATH": "/etc/crl.pem", "CERT_LIFETIME_S": "20"}
+    settings = parse({**REQUIRED, **given})
+    assert settings.node.trust_domain_aliases == ("old.example", "older.example")
+    assert (settings.control_plane.crl_path, settings.control_plane.certificate_lifetime_s) == (Path("/etc/crl.pem"), 20)
+
+
 def test_every_mistake_is_told_at_once() -> None:
     wrong = {
         "XDS_ADDRESS": "nowhere",
@@ -36,6 +46,8 @@ def test_every_mistake_is_told_at_once() -> None:
         "LOG_LEVEL": "loud",
         "DRAIN_TIMEOUT_S": "-1",
         "TRUST_DOMAIN": "a b",
+        "TRUST_DOMAIN_ALIASES": "old.example,",
+        "CERT_LIFETIME_S": "86401",
     }
     with pytest.raises(ConfigErrors) as caught:
         parse(wrong)
@@ -48,6 +60,12 @@ def test_every_mistake_is_told_at_once() -> None:
 def test_a_drain_time_is_bounded(seconds: str) -> None:
     with pytest.raises(ConfigErrors, match="DRAIN_TIMEOUT_S"):
         parse({**REQUIRED, "DRAIN_TIMEOUT_S": seconds})
+
+
+@pytest.mark.parametrize("seconds", ["", "9", "86401", "-20", "20.5", "1e3", "٢٠", "9" * 5000])
+def test_a_certificate_s_lifetime_is_bounded(seconds: str) -> None:
+    with pytest.raises(ConfigErrors, match="CERT_LIFETIME_S"):
+        parse({**REQUIRED, "CERT_LIFETIME_S": seconds})
 
 
 @pytest.mark.parametrize(
