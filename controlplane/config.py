@@ -35,17 +35,31 @@ class ListenAddress:
 
 
 @dataclass(frozen=True, slots=True)
+class AuthoritySettings:
+    """Where the certificate authority comes from, and where what it stands for goes.
+
+    Args:
+        state_dir: the authority that the control plane makes itself is kept here.
+        ca_dir: an authority that others made; None: the control plane makes its own.
+        bundle_dir: the trust bundle and the revocation lists for the nodes are written here.
+    """
+
+    state_dir: Path
+    ca_dir: Path | None
+    bundle_dir: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What docs/runtime.md lists under ambient-controlplane.
 
     Args:
         manifests_dir: the source.
-        state_dir: root key and certificate are kept here.
         token_key: file of the public key that verifies the nodes' tokens.
     """
 
     manifests_dir: Path
-    state_dir: Path
+    authority: AuthoritySettings
     token_key: Path
     listen: ListenAddress
     readiness: ListenAddress
@@ -72,7 +86,11 @@ def parse(env: Mapping[str, str]) -> Settings:
 
     settings = Settings(
         manifests_dir=read("MANIFESTS_DIR", None, _path, "a directory of Kubernetes manifests"),
-        state_dir=read("STATE_DIR", None, _path, "a directory to keep the root key in"),
+        authority=AuthoritySettings(
+            state_dir=read("STATE_DIR", None, _path, "a directory to keep the authority's keys in"),
+            ca_dir=read("CA_DIR", None, _path, "a directory with ca-cert.pem, ca-key.pem and root-cert.pem") if env.get("CA_DIR") else None,
+            bundle_dir=read("BUNDLE_DIR", f"{env.get('STATE_DIR', '')}/bundle", _path, "a directory for the nodes' trust bundle"),
+        ),
         token_key=read("TOKEN_KEY", None, _path, "a PEM file with the P-256 public key of the nodes' tokens"),
         listen=read("LISTEN_ADDR", "[::]:15012", _listen_address, "ADDRESS:PORT"),
         readiness=read("READINESS_ADDR", "[::]:15021", _listen_address, "ADDRESS:PORT"),

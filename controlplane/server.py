@@ -57,7 +57,7 @@ class ControlPlane:
         self._settings = settings
         self._feed = SnapshotFeed()
         token_key = load_token_key(_read(settings), "TOKEN_KEY")
-        root = load_or_create_root(settings.state_dir, _now())
+        root = load_or_create_root(settings.authority.state_dir, _now())
         self._credentials = ServerCertificate(root, _now).credentials()
         self._server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=MAX_CALLS)
         ads_pb2_grpc.add_AggregatedDiscoveryServiceServicer_to_server(DiscoveryService(self._feed, token_key), self._server)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.config import ListenAddress, LogFormat, Settings, parse
+from controlplane.config import AuthoritySettings, ListenAddress, LogFormat, Settings, parse
 from mesh.errors import ConfigErrors
 
 REQUIRED = {"MANIFESTS_DIR": "/m", "STATE_DIR": "/s", "TOKEN_KEY": "/k"}
@@ -13,7 +13,7 @@ REQUIRED = {"MANIFESTS_DIR": "/m", "STATE_DIR": "/s", "TOKEN_KEY": "/k"}
 def test_defaults() -> None:
     assert parse(REQUIRED) == Settings(
         manifests_dir=Path("/m"),
-        state_dir=Path("/s"),
+        authority=AuthoritySettings(Path("/s"), None, Path("/s/bundle")),
         token_key=Path("/k"),
         listen=ListenAddress("::", 15012),
         readiness=ListenAddress("::", 15021),
@@ -22,6 +22,11 @@ def test_defaults() -> None:
         cluster_domain="cluster.local",
         log_format=LogFormat.PLAIN,
     )
+
+
+def test_an_authority_of_others() -> None:
+    settings = parse({**REQUIRED, "CA_DIR": "/ca", "BUNDLE_DIR": "/b"})
+    assert settings.authority == AuthoritySettings(Path("/s"), Path("/ca"), Path("/b"))
 
 
 @pytest.mark.parametrize(
@@ -45,6 +50,8 @@ def test_addresses(text: str, host: str, port: int) -> None:
         ("CLUSTER_DOMAIN", "-x"),
         ("LOG_FORMAT", "xml"),
         ("STATE_DIR", ""),
+        ("BUNDLE_DIR", ""),
+        ("CA_DIR", "a\0b"),
         ("TOKEN_KEY", "a\0b"),
     ],
 )
