@@ -54,35 +54,31 @@ class Accepted:
         core, pod = self._core, self._pod
         if isinstance(action, TunnelAction):
             outbound = OutboundRelay(core, self._source, self._started_s, choice, pod.stock)
-            outbound.reports = (action.report,)
-            core.add_relay(outbound, pod)
+            core.add_relay(outbound, choice, pod)
             outbound.open(self._sock)
         elif isinstance(action, Direct):
             relay = PlainRelay(core, self._sock, self._source, self._started_s)
-            relay.reports = (action.report,)
-            core.add_relay(relay, pod)
+            core.add_relay(relay, choice, pod)
             relay.dial(pod.stock, action.next_hop, self._address if action.keep_source else "")
         elif isinstance(action, Local):
-            self._open_local(action)
+            self._open_local(choice, action)
         elif isinstance(action, Reject):
-            self._reject((action.report,), action.cause, "")
+            self._reject(choice, action.cause, action.detail)
 
-    def _open_local(self, action: Local) -> None:
+    def _open_local(self, choice: Choice, action: Local) -> None:
         other = self._core.pods.get(action.pod)
-        reports = (action.report, action.inbound_report)
         if other is None:
             # The pod left after the decision was made.
-            self._reject(reports, Cause.NO_UPSTREAM, "the pod left the mesh")
+            self._reject(choice, Cause.NO_UPSTREAM, "the pod left the mesh")
             return
         relay = PlainRelay(self._core, self._sock, self._source, self._started_s)
-        relay.reports = reports
-        self._core.add_relay(relay, self._pod, other)
+        self._core.add_relay(relay, choice, self._pod, other)
         relay.dial(other.stock, action.next_hop, self._address)
 
-    def _reject(self, reports: tuple[int, ...], cause: Cause, detail: str) -> None:
+    def _reject(self, choice: Choice, cause: Cause, detail: str) -> None:
         sockets.abort(self._sock)
         relayed = Relayed(self._source, "", self._started_s)
-        relayed.reports = reports
+        relayed.reports = choice.reports
         self._core.ledger.closed(relayed, cause, detail)
 
     def gave_up(self, cause: Cause) -> None:

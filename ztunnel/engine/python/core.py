@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from ztunnel.engine.interface import Cause, Direction
 from ztunnel.engine.python.credentials import Contexts
 from ztunnel.engine.python.dialling import Stock
-from ztunnel.engine.python.flows import FlowTable
-from ztunnel.engine.python.ledger import Ledger
+from ztunnel.engine.python.flows import Choice, FlowTable
+from ztunnel.engine.python.ledger import Key, Ledger
 from ztunnel.engine.python.outbound import Pool
 from ztunnel.engine.python.reactor import Reactor
 from ztunnel.hbone import Budget, Limits
@@ -67,8 +67,10 @@ class Core:
         self.handshakes = 0
         self.buffered_bytes = 0
 
-    def add_relay(self, relay: "Relay", *pods: Pod) -> None:
-        """A connection lives, on behalf of these pods."""
+    def add_relay(self, relay: "Relay", choice: Choice | None, *pods: Pod) -> None:
+        """A connection lives, on behalf of these pods; with a choice: it was decided to be carried."""
+        if choice is not None:
+            relay.key, relay.reports = choice.key, choice.reports
         self.relays[relay] = pods
         for pod in pods:
             pod.relays.add(relay)
@@ -79,6 +81,16 @@ class Core:
         for pod in self.relays.pop(relay, ()):
             pod.relays.discard(relay)
             self.pod_may_be_gone(pod)
+
+    def live_keys(self) -> set[Key]:
+        """The flows of all connections that were decided to be carried."""
+        return {relay.key for relay in self.relays if relay.key is not None}
+
+    def close_flows(self, keys: frozenset[Key], cause: Cause, detail: str) -> None:
+        """Ends every connection of these flows with resets, and forgets what was decided about them."""
+        self.flows.forget(keys)
+        for relay in [relay for relay in self.relays if relay.key in keys]:
+            relay.end(cause, detail)
 
     def drain_pod(self, pod: Pod, timeout_s: float) -> None:
         """No new connections; those that live may end by themselves until the time is up."""

@@ -6,11 +6,12 @@ import os
 import resource
 from collections.abc import Callable
 
-from ztunnel.engine.interface import Counters, Credentials, Decision, Direction, EngineState, Flow, Notice
+from ztunnel.engine.interface import Cause, Counters, Credentials, Decision, Direction, EngineState, Flow, Notice
 from ztunnel.engine.python import sockets
 from ztunnel.engine.python.accepting import Acceptor
 from ztunnel.engine.python.core import Core, Pod
 from ztunnel.engine.python.credentials import make_contexts
+from ztunnel.engine.python.ledger import Key
 
 # How soon an engine that stops sees that its last peer has closed.
 FAREWELL_POLL_S = 0.02
@@ -70,10 +71,16 @@ class PythonEngine:
                 self._core.reactor.remove_reader(pod.listeners[Direction.INBOUND_HBONE].fileno())
 
     def decide(self, flow: Flow, decision: Decision) -> None:
-        self._core.flows.decide((flow.pod, flow.direction, flow.source, flow.destination, flow.peer), decision)
+        self._core.flows.decide(_key(flow), decision)
 
     def invalidate(self) -> None:
         self._core.flows.invalidate()
+
+    def live_flows(self) -> list[Flow]:
+        return [Flow(*key) for key in self._core.live_keys()]
+
+    def close_flows(self, flows: frozenset[Flow], cause: Cause, detail: str) -> None:
+        self._core.close_flows(frozenset(map(_key, flows)), cause, detail)
 
     def take_notices(self) -> list[Notice]:
         return self._core.ledger.take_notices()
@@ -101,6 +108,10 @@ class PythonEngine:
         for leaving in list(self._core.leaving):
             self._core.close_pod(leaving)
         self._core.reactor.close()
+
+
+def _key(flow: Flow) -> Key:
+    return flow.pod, flow.direction, flow.source, flow.destination, flow.peer
 
 
 def _raise_descriptor_limit() -> None:

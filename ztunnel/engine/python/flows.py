@@ -1,10 +1,11 @@
 """The flow table: decisions by flow, and the connections that wait for one."""
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Protocol
 
-from ztunnel.engine.interface import Action, Cause, Decision, Direction, Endpoint, Flow, Tunnel
-from ztunnel.engine.python.ledger import Ledger
+from ztunnel.engine.interface import Action, Cause, Decision, Endpoint, Flow, Local, Tunnel
+from ztunnel.engine.python.ledger import Key, Ledger
 from ztunnel.engine.python.reactor import Deadlines
 from ztunnel.hbone import connect_block
 
@@ -15,8 +16,6 @@ MAX_WAITING = 8_192
 # How long one may wait: a decision may need the control plane and a certificate. The same as for connecting.
 DECISION_TIMEOUT_S = 10.0
 
-# A Flow as a plain tuple, in the order of its fields: hashing one costs a fifth.
-Key = tuple[int, Direction, str, str, str]
 # What makes tunnels interchangeable: source identity, peer identities, next hop, source pod.
 PoolKey = tuple[str, tuple[str, ...], Endpoint, int]
 
@@ -24,15 +23,17 @@ PoolKey = tuple[str, tuple[str, ...], Endpoint, int]
 class Choice:
     """An action made ready: what is the same for all its connections is computed once."""
 
-    __slots__ = ("action", "block", "pool_key")
+    __slots__ = ("action", "block", "key", "pool_key", "reports")
 
-    def __init__(self, pod: int, action: Action) -> None:
+    def __init__(self, key: Key, action: Action) -> None:
+        self.key = key
         self.action = action
+        self.reports = (action.report, action.inbound_report) if isinstance(action, Local) else (action.report,)
         self.block = b""
         self.pool_key: PoolKey | None = None
         if isinstance(action, Tunnel):
             self.block = connect_block(action.authority, action.headers)
-            self.pool_key = (action.source_identity, action.peer_identities, action.next_hop, pod)
+            self.pool_key = (action.source_identity, action.peer_identities, action.next_hop, key[0])
 
 
 class Waiter(Protocol):
@@ -104,7 +105,7 @@ class FlowTable:
 
     def decide(self, key: Key, decision: Decision) -> None:
         """Answers everyone who waits for this flow, each with the next choice."""
-        cached = _Cached(tuple(Choice(key[0], action) for action in decision.choices))
+        cached = _Cached(tuple(Choice(key, action) for action in decision.choices))
         if decision.cache:
             self._flows[key] = cached
             if len(self._flows) > MAX_FLOWS:
@@ -125,6 +126,11 @@ class FlowTable:
 
     def invalidate(self) -> None:
         self._flows.clear()
+
+    def forget(self, keys: Iterable[Key]) -> None:
+        """The next connection of each of these flows asks anew; who waits goes on waiting."""
+        for key in keys:
+            self._flows.pop(key, None)
 
     def _take(self, key: Key) -> list[Waiter]:
         pending = self._pending.pop(key, None)

@@ -118,7 +118,7 @@ class InboundRelay(StreamRelay):
         """Asks where this goes, and whether it may."""
         tunnel = self.tunnel
         key = (self._pod.number, Direction.INBOUND_HBONE, tunnel.address[0], authority, tunnel.peer)
-        self._core.add_relay(self, self._pod)
+        self._core.add_relay(self, None, self._pod)
         if not self._core.flows.ask(key, self):
             self._refuse(SERVICE_UNAVAILABLE, Cause.OVERLOADED, "too many connections wait for a decision")
 
@@ -126,13 +126,14 @@ class InboundRelay(StreamRelay):
         action = choice.action
         if self.over:
             return
-        self.reports = (action.report,)
+        self.reports = choice.reports
         if isinstance(action, Direct):
+            self.key = choice.key
             self.next_hop = sockets.text(*action.next_hop)
             self._dial = Dial(self._core.reactor, self._on_connected, self._on_dial_failed)
             self._dial.start(self._pod.stock, action.next_hop, self.tunnel.address[0] if action.keep_source else "")
         elif isinstance(action, Reject):
-            self._refuse(action.status, action.cause, "")
+            self._refuse(action.status, action.cause, action.detail)
         else:
             raise AssertionError(f"an inbound stream cannot be answered with {action}")
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from ztunnel.engine.interface import Action, Cause, Decision, Direct, Direction, Flow, Miss, Tunnel
+from ztunnel.engine.interface import Action, Cause, Decision, Direct, Direction, Flow, Local, Miss, Tunnel
 from ztunnel.engine.python import flows
-from ztunnel.engine.python.flows import Choice, FlowTable, Key
-from ztunnel.engine.python.ledger import Ledger
+from ztunnel.engine.python.flows import Choice, FlowTable
+from ztunnel.engine.python.ledger import Key, Ledger
 from ztunnel.engine.python.reactor import Deadlines
 
 KEY: Key = (1, Direction.OUTBOUND, "", "10.0.0.1:80", "")
@@ -70,6 +70,25 @@ def test_after_invalidate_it_asks_again() -> None:
     assert table.misses() == [Flow(*KEY)]
 
 
+def test_a_forgotten_flow_is_asked_for_again_and_who_waits_goes_on_waiting() -> None:
+    table, waiter = Table(), Asking()
+    waiting: Key = (2, *KEY[1:])
+    table.flows.decide(KEY, Decision((direct(1),)))
+    table.flows.ask(waiting, waiter)
+    table.flows.forget({KEY, waiting, (3, *KEY[1:])})
+    assert waiter.causes == []
+    table.flows.ask(KEY, Asking())
+    assert table.misses() == [Flow(*waiting), Flow(*KEY)]
+    table.flows.decide(waiting, Decision((direct(2),)))
+    assert waiter.actions == [direct(2)]
+
+
+def test_a_choice_knows_its_flow_and_who_is_told() -> None:
+    assert Choice(KEY, direct(7)).key is KEY
+    assert Choice(KEY, direct(7)).reports == (7,)
+    assert Choice(KEY, Local(1, ("10.0.0.1", 80), report=7, inbound_report=8)).reports == (7, 8)
+
+
 def test_who_waits_too_long_is_turned_away() -> None:
     table, waiter = Table(), Asking()
     table.flows.ask(KEY, waiter)
@@ -116,7 +135,7 @@ def test_a_pod_that_leaves_takes_its_flows_and_waiters_along() -> None:
 
 def test_tunnels_are_interchangeable_only_between_equals() -> None:
     def key(pod: int, next_hop: str, source: str, peers: tuple[str, ...]) -> object:
-        return Choice(pod, Tunnel((next_hop, 15008), "10.0.0.1:80", (), source, peers, 0)).pool_key
+        return Choice((pod, *KEY[1:]), Tunnel((next_hop, 15008), "10.0.0.1:80", (), source, peers, 0)).pool_key
 
     base = key(1, "10.0.0.1", "spiffe://a", ("spiffe://b",))
     assert base == key(1, "10.0.0.1", "spiffe://a", ("spiffe://b",))
