@@ -18,8 +18,10 @@ from mesh.kubernetes.core import (
     ServiceSpec,
 )
 from mesh.kubernetes.fields import Metadata, OwnerReference
+from mesh.kubernetes.security import AuthorizationPolicy, PeerAuthentication
 
 __all__ = [
+    "AuthorizationPolicy",
     "Container",
     "ContainerPort",
     "EnvVar",
@@ -28,6 +30,7 @@ __all__ = [
     "NamespaceMetadata",
     "Object",
     "OwnerReference",
+    "PeerAuthentication",
     "Pod",
     "PodCondition",
     "PodIP",
@@ -41,7 +44,7 @@ __all__ = [
     "qualified_name",
 ]
 
-Object = Namespace | Pod | Service | ServiceAccount
+Object = AuthorizationPolicy | PeerAuthentication | Namespace | Pod | Service | ServiceAccount
 
 
 def qualified_name(value: Object) -> str:
