@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from pydantic import ValidationError
 
+from mesh.catalogue.changes import ObjectKey
 from mesh.errors import ConfigError, ConfigErrors
 from mesh.kubernetes import Metadata, Namespace, NamespaceMetadata, Object, Pod, Service, ServiceAccount, qualified_name
 from mesh.manifest_checks import DEFAULT, Placed, find_clashes, find_dangling, find_duplicates
@@ -27,6 +28,7 @@ class Manifests:
         namespaces: by name; "default" is always there.
         pods, services, service_accounts: by "namespace/name".
         ignored: "file:document number:kind" of each object of a kind that we do not know.
+        objects: all of them, by key.
     """
 
     namespaces: Mapping[str, Namespace]
@@ -34,6 +36,7 @@ class Manifests:
     services: Mapping[str, Service]
     service_accounts: Mapping[str, ServiceAccount]
     ignored: tuple[str, ...]
+    objects: Mapping[ObjectKey, Object]
 
 
 @dataclass(slots=True)
@@ -106,17 +109,25 @@ def parse_manifests(files: Mapping[str, str]) -> Manifests:
 def _collect(reader: _Reader) -> Manifests:
     namespaces = {DEFAULT: Namespace(metadata=NamespaceMetadata(name=DEFAULT))}
     pods, services, accounts = {}, {}, {}
+    objects: dict[ObjectKey, Object] = {ObjectKey("Namespace", "", DEFAULT): namespaces[DEFAULT]}
     for placed in reader.placed:
         value, name = placed.value, qualified_name(placed.value)
+        objects[key_of(value)] = value
         if isinstance(value, Namespace):
             namespaces[name] = value
         elif isinstance(value, Pod):
             pods[name] = value
         elif isinstance(value, Service):
             services[name] = value
-        else:
+        elif isinstance(value, ServiceAccount):
             accounts[name] = value
-    return Manifests(namespaces, pods, services, accounts, tuple(reader.ignored))
+    return Manifests(namespaces, pods, services, accounts, tuple(reader.ignored), MappingProxyType(objects))
+
+
+def key_of(value: Object) -> ObjectKey:
+    """Names an object."""
+    namespace = "" if isinstance(value, Namespace) else value.metadata.namespace
+    return ObjectKey(type(value).__name__, namespace, value.metadata.name)
 
 
 def _expected(message: str) -> str:

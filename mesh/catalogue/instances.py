@@ -1,0 +1,94 @@
+"""What can back a service: pods, virtual machines and single addresses, each as its own object says it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from mesh.catalogue.changes import ObjectKey
+from mesh.catalogue.index import LabelIndex
+from mesh.enrolment import MODE_LABEL
+from mesh.model import PortMapping, Workload
+
+
+@dataclass(frozen=True, slots=True)
+class Backing:
+    """An object names a service that its endpoint backs, with the ports: no selector is asked.
+
+    Args:
+        service: the Service or ServiceEntry.
+    """
+
+    service: ObjectKey
+    ports: tuple[PortMapping, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """A workload before services, policies and its node's place are added.
+
+    Args:
+        workload: NONE as its tunnel protocol; its locality is what the object itself says.
+        labels: what selectors see.
+        named_ports: numbers of the ports that have names.
+        redirected: captured, as its node's agent says.
+        pod: it is one; ztunnel of its node has it and may ask for its identity.
+    """
+
+    workload: Workload
+    labels: Mapping[str, str]
+    named_ports: Mapping[str, int]
+    redirected: bool = False
+    pod: bool = False
+
+
+@dataclass(slots=True)
+class InstanceBook:
+    """The instances, by uid, by labels, by namespace and by node."""
+
+    by_uid: dict[str, Instance] = field(default_factory=dict)
+    labels: LabelIndex[str] = field(default_factory=LabelIndex)
+    by_namespace: dict[str, set[str]] = field(default_factory=dict)
+    by_node: dict[str, set[str]] = field(default_factory=dict)
+
+    def put(self, uid: str, instance: Instance | None) -> bool:
+        """Takes in an instance, or forgets it; tells whether that made a difference."""
+        known = self.by_uid.get(uid)
+        if known == instance:
+            return False
+        if known is not None and not (instance is not None and _filed_alike(known, instance)):
+            self._unfile(uid, known)
+            known = None
+        if instance is None:
+            del self.by_uid[uid]
+        else:
+            if known is None:
+                self._file(uid, instance)
+            self.by_uid[uid] = instance
+        return True
+
+    def inheriting_mode(self, namespace: str) -> Iterable[str]:
+        """Returns those of a namespace that have no word of their own on whether they are in the mesh."""
+        return (uid for uid in self.by_namespace.get(namespace, ()) if MODE_LABEL not in self.by_uid[uid].labels)
+
+    def _file(self, uid: str, instance: Instance) -> None:
+        workload = instance.workload
+        self.labels.add(uid, workload.namespace, instance.labels)
+        self.by_namespace.setdefault(workload.namespace, set()).add(uid)
+        if workload.node:
+            self.by_node.setdefault(workload.node, set()).add(uid)
+
+    def _unfile(self, uid: str, instance: Instance) -> None:
+        workload = instance.workload
+        self.labels.remove(uid, workload.namespace, instance.labels)
+        _discard(self.by_namespace, workload.namespace, uid)
+        if workload.node:
+            _discard(self.by_node, workload.node, uid)
+
+
+def _filed_alike(one: Instance, other: Instance) -> bool:
+    return one.labels == other.labels and one.workload.namespace == other.workload.namespace and one.workload.node == other.workload.node
+
+
+def _discard(book: dict[str, set[str]], place: str, uid: str) -> None:
+    book[place].remove(uid)
+    if not book[place]:
+        del book[place]

@@ -1,0 +1,33 @@
+"""From a Kubernetes Service to what it offers."""
+
+from collections.abc import Iterable
+
+from mesh import kubernetes
+from mesh.catalogue.changes import ObjectKey
+from mesh.catalogue.offers import Offer, OfferedPort
+from mesh.model import PortMapping, Service
+from mesh.settings import MeshSettings
+
+
+def read_service(key: ObjectKey, service: kubernetes.Service, settings: MeshSettings) -> Offer | None:
+    """Returns None for an ExternalName: it has no address that could be routed by, only a name that DNS answers with another name.
+
+    Whoever connects to it asks DNS, gets an address, and reaches it like any other address: in the mesh if that is where it is.
+    """
+    if service.spec.type == "ExternalName":
+        return None
+    ports = tuple(OfferedPort(port.port, port.name, port.target) for port in _tcp_ports(service))
+    name, namespace = service.metadata.name, service.metadata.namespace
+    offered = Service(
+        name=name,
+        namespace=namespace,
+        hostname=f"{name}.{namespace}.svc.{settings.cluster_domain}",
+        addresses=service.addresses,
+        ports=tuple(PortMapping(port.number, port.target if isinstance(port.target, int) else 0) for port in ports),
+        network=settings.network,
+    )
+    return Offer(key, (offered,), service.spec.selector, ports)
+
+
+def _tcp_ports(service: kubernetes.Service) -> Iterable[kubernetes.ServicePort]:
+    return (port for port in service.spec.ports if port.protocol == "TCP")
