@@ -1,11 +1,21 @@
 """Where a connection goes: from an intended destination to the workloads that may serve it."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from mesh.balancing import kept, preferred
 from mesh.errors import NoHealthyUpstream, ResolutionError
-from mesh.model import IPAddress, Service, SocketAddress, Workload
+from mesh.model import BalancingMode, IPAddress, Service, SocketAddress, Workload
+
+# Addresses of one hostname that are used: names with more answer with others of them from time to time.
+MAX_ADDRESSES_OF_NAME = 8
+# Can be divided by every number up to MAX_ADDRESSES_OF_NAME: the addresses of a name share its weight.
+_SHARES = math.lcm(*range(1, MAX_ADDRESSES_OF_NAME + 1))
+
+# The addresses that a hostname has, as far as they are known now.
+AddressesOf = Callable[[str], Sequence[IPAddress]]
 
 
 class View(Protocol):
@@ -20,14 +30,16 @@ class View(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One workload that may take a connection.
+    """One address of a workload that may take a connection.
 
     Args:
         address: the workload's address of the family asked for (else another) and its target port.
+        weight: how often its turn comes, beside the others of the route.
     """
 
     workload: Workload
     address: SocketAddress
+    weight: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +57,29 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Passthrough:
-    """Nobody in the mesh owns the destination: connect to it unchanged."""
+    """Connect to the destination unchanged: nobody in the mesh owns it, or `service` does and wants it so."""
 
     target: SocketAddress
+    service: Service | None = None
 
 
-def resolve(view: View, source: Workload | None, network: str, target: SocketAddress) -> Route | Passthrough:
+def no_addresses(_: str) -> Sequence[IPAddress]:
+    """Of a hostname that nobody has looked up."""
+    return ()
+
+
+def resolve(
+    view: View, source: Workload | None, network: str, target: SocketAddress, addresses_of: AddressesOf = no_addresses
+) -> Route | Passthrough:
     """Chooses the endpoints for one captured connection.
 
     A workload that is asked for by its own address is an endpoint even when it is not ready: readiness is a rule of services.
 
     Args:
-        source: who asks, where it is known; errors name it.
+        source: who asks, where it is known: endpoints near it may be preferred, and errors name it.
         network: the network that the source is on; there is no way to another one.
         target: the original destination, as the application asked for it.
+        addresses_of: for endpoints with a hostname instead of addresses; see `hostnames_needed`.
     Raises:
         NoHealthyUpstream: the service has the port, but no ready endpoint for it.
         ResolutionError: the service has no such port.
@@ -70,31 +91,81 @@ def resolve(view: View, source: Workload | None, network: str, target: SocketAdd
     if isinstance(owner, Workload):
         return Route(None, (Endpoint(owner, target),))
     asker = source.uid if source else "an unknown workload"
-    default_port = next((mapping.target_port for mapping in owner.ports if mapping.service_port == target.port), None)
-    if default_port is None:
+    if all(mapping.service_port != target.port for mapping in owner.ports):
         raise ResolutionError(f"service {owner.key} has no port {target.port}, which {asker} asked for")
-    endpoints = service_endpoints(view, owner, network, target, default_port)
+    if owner.load_balancing.mode is BalancingMode.PASSTHROUGH:
+        return Passthrough(target, owner)
+    endpoints = _service_endpoints(view, owner, source, network, target, addresses_of)
     if not endpoints:
         raise NoHealthyUpstream(f"service {owner.key} has no ready endpoint for port {target.port}, which {asker} asked for")
     return Route(owner, endpoints)
 
 
-def service_endpoints(view: View, service: Service, network: str, target: SocketAddress, default_port: int) -> tuple[Endpoint, ...]:
-    """Returns the healthy workloads of this network behind a port of a service, in the order of their uids.
+def hostnames_needed(view: View, network: str, target: SocketAddress) -> tuple[str, ...]:
+    """Returns the hostnames whose addresses `resolve` asks for, in alphabetical order."""
+    owner = view.find(network, target.ip)
+    if not isinstance(owner, Service) or owner.load_balancing.mode is BalancingMode.PASSTHROUGH:
+        return ()
+    usable = _usable(view, owner, network, target.port)
+    return tuple(sorted({workload.hostname for workload in usable if workload.hostname and not workload.addresses}))
 
-    Args:
-        default_port: of the service; 0 when the service names its target port, which each workload then numbers itself.
+
+def _service_endpoints(
+    view: View, service: Service, source: Workload | None, network: str, target: SocketAddress, addresses_of: AddressesOf
+) -> tuple[Endpoint, ...]:
+    """Returns the endpoints behind a port of a service that a connection may take, in the order of their uids.
+
+    With session affinity that is the one that the client keeps.
     """
+    usable = _usable(view, service, network, target.port)
+    addresses = {workload.uid: _addresses(workload, target.ip, addresses_of) for workload in usable}
+    there = [workload for workload in usable if addresses[workload.uid]]
     found = []
-    for workload in sorted(view.endpoints(service.key), key=lambda workload: workload.uid):
-        own = (mapping.target_port for mapping in workload.services.get(service.key, ()) if mapping.service_port == target.port)
-        port = next(own, default_port)
-        ip = _address_like(workload, target.ip)
-        if workload.healthy and workload.network == network and port and ip is not None:
-            found.append(Endpoint(workload, SocketAddress(ip, port)))
-    return tuple(found)
+    for workload in preferred(source, there, service.load_balancing):
+        port, ips = _port(workload, service, target.port), addresses[workload.uid]
+        found += [Endpoint(workload, SocketAddress(ip, port), workload.capacity * (_SHARES // len(ips))) for ip in ips]
+    if found and service.load_balancing.affinity_s:
+        names = [f"{endpoint.workload.uid} {endpoint.address}" for endpoint in found]
+        chosen = found[kept(_client(source, target.ip), names, [endpoint.weight for endpoint in found])]
+        return (Endpoint(chosen.workload, chosen.address),)
+    divisor = math.gcd(*(endpoint.weight for endpoint in found)) or 1
+    return tuple(Endpoint(one.workload, one.address, one.weight // divisor) for one in found)
 
 
-def _address_like(workload: Workload, asked: IPAddress) -> IPAddress | None:
-    same_family = (ip for ip in workload.addresses if ip.version == asked.version)
-    return next(same_family, next(iter(workload.addresses), None))
+def _usable(view: View, service: Service, network: str, service_port: int) -> list[Workload]:
+    """Returns the workloads behind a port that may be used from a network, wherever they are, in the order of their uids."""
+    unready_too = service.load_balancing.unready_too
+    usable = (
+        workload
+        for workload in view.endpoints(service.key)
+        if (workload.healthy or unready_too)
+        and workload.network == network
+        and workload.capacity
+        and _port(workload, service, service_port)
+    )
+    return sorted(usable, key=lambda workload: workload.uid)
+
+
+def _port(workload: Workload, service: Service, service_port: int) -> int:
+    """Returns the workload's own port, else the service's; 0 when the service names its target port and the workload lacks it."""
+    own = (mapping.target_port for mapping in workload.services.get(service.key, ()) if mapping.service_port == service_port)
+    default = (mapping.target_port for mapping in service.ports if mapping.service_port == service_port)
+    return next(own, next(default, 0))
+
+
+def _addresses(workload: Workload, asked: IPAddress, addresses_of: AddressesOf) -> tuple[IPAddress, ...]:
+    """Returns the workload's one address that is used, or those of its hostname: of the family asked for, else of another."""
+    if workload.addresses:
+        same_family = (ip for ip in workload.addresses if ip.version == asked.version)
+        return (next(same_family, workload.addresses[0]),)
+    resolved = addresses_of(workload.hostname) if workload.hostname else ()
+    same = tuple(ip for ip in resolved if ip.version == asked.version)
+    return (same or tuple(resolved))[:MAX_ADDRESSES_OF_NAME]
+
+
+def _client(source: Workload | None, asked: IPAddress) -> str:
+    """Returns what session affinity knows a client by: its address of the family asked for."""
+    if source is None:
+        return ""
+    same_family = (ip for ip in source.addresses if ip.version == asked.version)
+    return str(next(same_family, next(iter(source.addresses), source.uid)))
