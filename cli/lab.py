@@ -2,10 +2,13 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import click
 
+from cli.operations import start, stop
 from cli.status import print_status
 from lab import api
 from lab.edits import parse_label
@@ -14,13 +17,17 @@ from lab.layout import Layout, layout_of
 from lab.options import CAPTURE_MODES, Options
 from lab.preflight import require
 
+Command = TypeVar("Command", bound=Callable[..., object])
 SAMPLE = Path(api.__file__).parent / "manifests"
 _DEFAULTS = Options()
-_NAMESPACE = click.option("-n", "--namespace", default="default", show_default=True, help="The namespace of the pod.")
-_FILES = click.option(
-    "-f", "--filename", "paths", required=True, multiple=True, type=click.Path(path_type=Path, exists=True, allow_dash=True),
-    help="A file of manifests, a directory of them, or - for standard input.",
-)  # fmt: skip
+_NAMESPACE = click.option("-n", "--namespace", default="default", show_default=True, help="The namespace of the object.")
+
+
+def _files(*, required: bool) -> Callable[[Command], Command]:
+    return click.option(
+        "-f", "--filename", "paths", required=required, multiple=True, type=click.Path(path_type=Path, exists=True, allow_dash=True),
+        help="A file of manifests, a directory of them, or - for standard input.",
+    )  # fmt: skip
 
 
 @click.group()
@@ -40,13 +47,19 @@ def lab(ctx: click.Context) -> None:
     "--capture", type=click.Choice(CAPTURE_MODES), default=_DEFAULTS.capture, show_default=True, help="How connections are captured."
 )
 @click.option("--mesh/--no-mesh", default=True, help="Whether to run the mesh, or pods and services alone.")
+@click.option("--cert-lifetime", type=click.IntRange(min=1), metavar="SECONDS", help="Lifetime of the pods' certificates; else a day.")
+@click.option("--trust-domain-aliases", metavar="A,B", help="Older trust domains, whose identities are accepted as well.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of all programs, such as LOG_LEVEL=debug.")
 @click.option("--timeout", "time_limit_s", default=api.DEFAULT_TIME_LIMIT_S, show_default=True, help="Seconds until all must be ready.")
 @click.pass_obj
-def up(layout: Layout, nodes: int, manifests: Path, capture: str, mesh: bool, settings: tuple[str, ...], time_limit_s: float) -> None:
+def up(
+    layout: Layout, nodes: int, manifests: Path, capture: str, mesh: bool, cert_lifetime: int | None, trust_domain_aliases: str | None,
+    settings: tuple[str, ...], time_limit_s: float,
+) -> None:  # fmt: skip
     """Bring the lab up; returns when everything in it is ready."""
-    pairs = dict(_pair(text) for text in settings)
-    options = Options(nodes, capture, mesh, pairs)
+    named = {"CERT_LIFETIME_S": cert_lifetime, "TRUST_DOMAIN_ALIASES": trust_domain_aliases}
+    pairs = {key: str(value) for key, value in named.items() if value is not None}
+    options = Options(nodes, capture, mesh, {**pairs, **dict(map(_pair, settings))})
     api.up(layout, options, api.read_manifests(manifests), click.echo, time_limit_s)
     click.echo("the lab is up; `ambient lab status` shows it")
 
@@ -56,6 +69,10 @@ def up(layout: Layout, nodes: int, manifests: Path, capture: str, mesh: bool, se
 def down(layout: Layout) -> None:
     """Take the lab down, in whatever state it is; nothing of it is left."""
     click.echo("the lab is down" if api.down(layout) else "there was no lab")
+
+
+lab.add_command(stop)
+lab.add_command(start)
 
 
 @lab.command()
@@ -71,7 +88,7 @@ def status(layout: Layout, as_json: bool) -> None:
 
 
 @lab.command()
-@_FILES
+@_files(required=True)
 @click.option("--prune", is_flag=True, help="Delete what the manifests do not name.")
 @click.option("--wait/--no-wait", default=True, help="Whether to wait until pods are ready.")
 @click.pass_obj
@@ -84,23 +101,32 @@ def apply(layout: Layout, paths: tuple[Path, ...], prune: bool, wait: bool) -> N
 
 
 @lab.command()
-@_FILES
+@_files(required=False)
+@click.argument("kind", required=False)
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@_NAMESPACE
 @click.pass_obj
-def delete(layout: Layout, paths: tuple[Path, ...]) -> None:
-    """Delete the objects that manifests name; returns when their pods have ended."""
-    api.Lab(layout).delete(_read(paths))
+def delete(layout: Layout, paths: tuple[Path, ...], kind: str | None, names: tuple[str, ...], namespace: str) -> None:
+    """Delete objects by kind and name, or those that manifests name; returns when their pods have ended."""
+    if bool(paths) == bool(kind) or bool(kind) != bool(names):
+        raise click.UsageError("expected -f FILE, or KIND NAME…")
+    handle = api.Lab(layout)
+    if paths:
+        handle.delete(_read(paths))
+    for name in names:
+        handle.delete_object(str(kind), _qualified(name, namespace))
+        click.echo(f"{kind}/{name} deleted")
 
 
 @lab.command()
-@click.argument("kind", type=click.Choice(("namespace", "pod", "service")))
+@click.argument("kind")
 @click.argument("name")
 @click.argument("changes", nargs=-1, required=True, metavar="KEY=VALUE|KEY-…")
 @_NAMESPACE
 @click.pass_obj
 def label(layout: Layout, kind: str, name: str, changes: tuple[str, ...], namespace: str) -> None:
-    """Set labels of a namespace, pod or service, or take them away."""
-    qualified = name if kind == "namespace" or "/" in name else f"{namespace}/{name}"
-    api.Lab(layout).label(kind, qualified, dict(map(parse_label, changes)))
+    """Set labels of a namespace, node, pod, service or whatever has some, or take them away."""
+    api.Lab(layout).label(kind, _qualified(name, namespace), dict(map(parse_label, changes)))
     click.echo(f"{kind}/{name} labelled")
 
 
@@ -111,7 +137,7 @@ def label(layout: Layout, kind: str, name: str, changes: tuple[str, ...], namesp
 @click.pass_obj
 def exec_(layout: Layout, namespace: str, pod: str, command: tuple[str, ...]) -> None:
     """Run a command in a pod: its network, its /etc/hosts, its environment, this terminal."""
-    target = api.Lab(layout).pod(pod if "/" in pod else f"{namespace}/{pod}")
+    target = api.Lab(layout).pod(_qualified(pod, namespace))
     argv = target.command(command[1:] if command[0] == "--" else command)
     terminal = {name: os.environ[name] for name in ("TERM",) if name in os.environ}
     os.execve(argv[0], argv, {**terminal, **target.env})  # noqa: S606 no shell is what is wanted
@@ -151,6 +177,10 @@ def log_paths(layout: Layout, namespace: str, what: str, node: str | None) -> li
 
 def _read(paths: tuple[Path, ...]) -> dict[str, str]:
     return {name: text for path in paths for name, text in api.read_manifests(path).items()}
+
+
+def _qualified(name: str, namespace: str) -> str:
+    return name if "/" in name else f"{namespace}/{name}"
 
 
 def _pair(text: str) -> tuple[str, str]:

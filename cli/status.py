@@ -37,6 +37,8 @@ def print_status(document: Mapping[str, Any]) -> None:
 
 def _ready(document: Mapping[str, Any], program: str) -> str:
     programs = document["programs"]
+    if program in document["stopped"]:
+        return "stopped"
     return ("ready" if programs[program] else "not ready") if program in programs else "-"
 
 

@@ -77,8 +77,20 @@ class Lab:
         """Deletes the objects that the manifests name; returns when their pods have ended."""
         self._ask({"op": "delete", "files": dict(files)})
 
+    def delete_object(self, kind: str, name: str) -> None:
+        """Deletes one object ("name" of namespace default, or "namespace/name"); returns when its pods have ended."""
+        self._ask({"op": "delete object", "kind": kind, "name": name})
+
+    def stop_program(self, name: str) -> None:
+        """Kills a program of the mesh ("controlplane", "ztunnel of node1"), which stays away until it is started again."""
+        self._ask({"op": "stop program", "name": name})
+
+    def start_program(self, name: str) -> None:
+        """Runs a program again that was stopped; returns before it is ready."""
+        self._ask({"op": "start program", "name": name})
+
     def label(self, kind: str, name: str, changes: Mapping[str, str | None]) -> None:
-        """Sets labels of a namespace, pod or service ("name" or "namespace/name"); None takes one away."""
+        """Sets labels of an object ("name" of namespace default, or "namespace/name"); None takes one away."""
         self._ask({"op": "label", "kind": kind, "name": name, "changes": dict(changes)})
 
     def pod(self, name: str) -> PodProcess:

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from lab.documents import Body, Given, Key
+from lab.documents import CLUSTER_SCOPED, Body, Given, Key
+from lab.nodes import node_manifest, resolve_node
 from lab.resolve import resolve_namespace, resolve_pod, resolve_service, with_labels, with_name
 from lab.scheduling import Placement, free_pod_addresses, free_service_addresses, next_node
 from lab.support import refuse_controllers
@@ -11,7 +12,9 @@ from mesh.errors import ConfigError, ConfigErrors
 from mesh.kubernetes import Pod, Service
 
 # Objects are resolved in the order in which they refer to one another.
-_ORDER = ("Namespace", "ServiceAccount", "Service", "Pod")
+_ORDER = ("Namespace", "Node", "ServiceAccount", "Service", "Pod")
+# Every Kubernetes has the one, and every mesh the other: policies there hold for all of it. Source: docs/runtime.md, ROOT_NAMESPACE.
+BUILT_IN_NAMESPACES = ("default", "istio-system")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +66,12 @@ class Cluster:
 
 
 def empty_cluster(nodes: tuple[str, ...]) -> Cluster:
-    """A new cluster: like every Kubernetes it has the namespace "default"."""
-    return _apply_one(Cluster(nodes), Given("", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}}), "")
+    """A new cluster, of its nodes and the namespaces that are there from the start."""
+    cluster = Cluster(nodes)
+    namespaces = ({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in BUILT_IN_NAMESPACES)
+    for body in (*namespaces, *map(node_manifest, nodes)):
+        cluster = _apply_one(cluster, Given("", body), "")
+    return cluster
 
 
 def apply(cluster: Cluster, objects: Iterable[Given], new_uid: Callable[[], str]) -> Cluster:
@@ -94,6 +101,8 @@ def _apply_one(cluster: Cluster, given: Given, uid: str) -> Cluster:
     match key[0]:
         case "Namespace":
             resolved = resolve_namespace(body)
+        case "Node":
+            resolved = _resolve_node(cluster, given, body)
         case "Service":
             resolved = resolve_service(body, free_service_addresses(given, cluster.without([key]).services().values()))
         case "Pod" if old is not None and old.given["spec"] == given.body["spec"]:
@@ -106,6 +115,12 @@ def _apply_one(cluster: Cluster, given: Given, uid: str) -> Cluster:
     if old is not None:
         resolved = _keep_labels(resolved, old)
     return replace(cluster, entries={**cluster.entries, key: _entry(given.body, resolved)}, placed=placed)
+
+
+def _resolve_node(cluster: Cluster, given: Given, body: Body) -> Body:
+    if given.key[2] not in cluster.nodes:
+        raise ConfigError(f"{given.source}metadata.name", given.key[2], f"one of {', '.join(cluster.nodes)}")
+    return resolve_node(body)
 
 
 def _keep_labels(resolved: Body, old: Entry) -> Body:
@@ -131,7 +146,16 @@ def relabel(cluster: Cluster, key: Key, changes: Mapping[str, str | None]) -> Cl
     Raises:
         ConfigError: there is no such object.
     """
-    if key not in cluster.entries:
-        known = ", ".join(sorted(f"{namespace}/{name}" for kind, namespace, name in cluster.entries if kind == key[0]))
-        raise ConfigError(key[0].lower(), f"{key[1]}/{key[2]}", f"one of {known}")
+    require(cluster, key)
     return cluster.resolved(key, with_labels(cluster.entries[key].resolved, changes))
+
+
+def require(cluster: Cluster, key: Key) -> None:
+    """Raises ConfigError when there is no such object, and says which there are."""
+    if key not in cluster.entries:
+        known = ", ".join(sorted(_name(one) for one in cluster.entries if one[0] == key[0]))
+        raise ConfigError(key[0].lower(), _name(key), f"one of {known}" if known else "none: there is no object of this kind")
+
+
+def _name(key: Key) -> str:
+    return key[2] if key[0] in CLUSTER_SCOPED else f"{key[1]}/{key[2]}"

@@ -10,7 +10,7 @@ from typing import Any
 from pyroute2.netlink.exceptions import NetlinkError  # type: ignore[import-untyped]
 
 from lab.control import Say, serve
-from lab.edits import apply_files, change_labels, delete_files
+from lab.edits import apply_files, change_labels, delete_files, delete_object
 from lab.errors import LabError
 from lab.journal import Journal
 from lab.layout import Layout
@@ -55,6 +55,12 @@ async def _answer(lab: RunningLab, question: Mapping[str, Any], say: Say) -> obj
             await lab.edit(apply_files(files, prune=prune))
         case {"op": "delete", "files": dict(files)}:
             await lab.edit(delete_files(files))
+        case {"op": "delete object", "kind": str(kind), "name": str(name)}:
+            await lab.edit(delete_object(kind, name))
+        case {"op": "stop program", "name": str(name)}:
+            await lab.mesh.stop_program(name)
+        case {"op": "start program", "name": str(name)}:
+            lab.mesh.start_program(name)
         case {"op": "label", "kind": str(kind), "name": str(name), "changes": dict(changes)}:
             await lab.edit(change_labels(kind, name, changes))
         case {"op": "wait", "time_limit_s": int(limit) | float(limit)}:

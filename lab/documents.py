@@ -13,8 +13,8 @@ from mesh.yaml_documents import Document, read_documents
 Body = Mapping[str, Any]
 Key = tuple[str, str, str]
 
-# Kinds that lie in no namespace; of all others Kubernetes says "default" when the manifest says nothing.
-_CLUSTER_SCOPED = frozenset({"Namespace"})
+# They lie in no namespace; of all other kinds Kubernetes says "default" when the manifest says nothing.
+CLUSTER_SCOPED = frozenset({"Namespace", "Node"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +30,17 @@ class Given:
 
 
 def key_of(body: Body) -> Key:
-    """(kind, namespace, name); the namespace of a Namespace is its own name."""
+    """The key of an object, its namespace "default" where it names none."""
     kind, metadata = str(body.get("kind")), body.get("metadata")
     metadata = metadata if isinstance(metadata, Mapping) else {}
-    name = str(metadata.get("name") or "")
-    return kind, name if kind in _CLUSTER_SCOPED else str(metadata.get("namespace") or "default"), name
+    return object_key(kind, str(metadata.get("namespace") or "default"), str(metadata.get("name") or ""))
+
+
+def object_key(kind: str, namespace: str, name: str) -> Key:
+    """(kind, namespace, name); the namespace of a Namespace is its own name, and that of a Node is ""."""
+    if kind not in CLUSTER_SCOPED:
+        return kind, namespace, name
+    return kind, name if kind == "Namespace" else "", name
 
 
 def read_given(files: Mapping[str, str]) -> tuple[Given, ...]:

@@ -3,13 +3,13 @@
 import uuid
 from collections.abc import Callable, Mapping
 
-from lab.cluster import Cluster, apply, relabel
-from lab.documents import Key, read_given, write_yaml
+from lab.cluster import BUILT_IN_NAMESPACES, Cluster, apply, relabel, require
+from lab.documents import CLUSTER_SCOPED, Key, object_key, read_given, write_yaml
+from lab.kinds import kind_named
 from mesh.errors import ConfigError, ConfigErrors
 from mesh.manifests import parse_manifests
 
 Edit = Callable[[Cluster], Cluster]
-_LABELLED_KINDS = {"namespace": "Namespace", "pod": "Pod", "service": "Service"}
 
 
 def apply_files(files: Mapping[str, str], *, prune: bool = False) -> Edit:
@@ -32,28 +32,51 @@ def delete_files(files: Mapping[str, str]) -> Edit:
     """Deletes the objects that files of manifests name; with a namespace goes all that is in it."""
 
     def edit(cluster: Cluster) -> Cluster:
-        keys = frozenset(given.key for given in read_given(files) if not _built_in(given.key))
-        namespaces = {name for kind, name, _ in keys if kind == "Namespace"}
-        return cluster.without(key for key in cluster.entries if key in keys or key[1] in namespaces)
+        return _without(cluster, frozenset(given.key for given in read_given(files) if not _built_in(given.key)))
+
+    return edit
+
+
+def delete_object(kind: str, name: str) -> Edit:
+    """Deletes one object ("name" in namespace default, or "namespace/name"); with a namespace goes all that is in it.
+
+    The edit raises ConfigError: there is none, or it is always there.
+    Raises:
+        ConfigError: no such kind.
+    """
+    key = _key(kind, name)
+
+    def edit(cluster: Cluster) -> Cluster:
+        require(cluster, key)
+        if _built_in(key):
+            raise ConfigError(key[0].lower(), key[2], "another: the lab always has this one")
+        return _without(cluster, frozenset((key,)))
 
     return edit
 
 
 def change_labels(kind: str, name: str, changes: Mapping[str, str | None]) -> Edit:
-    """Sets or takes away (None) labels of a namespace, pod or service ("name" or "namespace/name").
+    """Sets or takes away (None) labels of an object ("name" in namespace default, or "namespace/name").
 
     Raises:
-        ConfigError: another kind.
+        ConfigError: no such kind.
     """
-    if kind not in _LABELLED_KINDS:
-        raise ConfigError("kind", kind, f"one of {', '.join(_LABELLED_KINDS)}")
-    namespace, _, short = name.rpartition("/")
-    key = (_LABELLED_KINDS[kind], name if kind == "namespace" else namespace or "default", short)
+    key = _key(kind, name)
     return lambda cluster: relabel(cluster, key, changes)
 
 
+def _key(kind: str, name: str) -> Key:
+    namespace, _, short = name.rpartition("/")
+    return object_key(kind_named(kind), namespace or "default", short)
+
+
+def _without(cluster: Cluster, keys: frozenset[Key]) -> Cluster:
+    namespaces = {name for kind, name, _ in keys if kind == "Namespace"}
+    return cluster.without(key for key in cluster.entries if key in keys or (key[0] not in CLUSTER_SCOPED and key[1] in namespaces))
+
+
 def _built_in(key: Key) -> bool:
-    return key == ("Namespace", "default", "default")
+    return key[0] == "Node" or (key[0] == "Namespace" and key[2] in BUILT_IN_NAMESPACES)
 
 
 def parse_label(text: str) -> tuple[str, str | None]:

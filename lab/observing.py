@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from lab.layout import Layout
 from lab.mesh_programs import AGENT_PORT, ZTUNNEL_ADMIN_PORT
+from lab.options import Options
 from lab.probing import get, is_ready
-from lab.status import AgentPod, Observed
+from lab.status import DEFAULT_TRUST_DOMAIN, AgentPod, Observed
 from lab.supervisor import Program
 
 # Probes are short; this many at once keep a lab of many nodes quick to look at.
@@ -22,9 +23,9 @@ def agent_pods(layout: Layout, nodes: Iterable[str]) -> dict[str, AgentPod]:
     return dict(pair for body in bodies for pair in read_agent_pods(body))
 
 
-def observe(layout: Layout, nodes: Sequence[str], programs: Sequence[Program], *, mesh: bool) -> Observed:
+def observe(layout: Layout, nodes: Sequence[str], programs: Sequence[Program], options: Options) -> Observed:
     """Probes everything; what does not answer counts as not ready, and its pods as not captured."""
-    if not mesh:
+    if not options.mesh:
         return Observed(mesh=False, programs={}, agent_pods={}, tunnels={})
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         ready = pool.map(lambda program: is_ready(program.netns, program.readiness_port), programs)
@@ -32,7 +33,9 @@ def observe(layout: Layout, nodes: Sequence[str], programs: Sequence[Program], *
         dumps = pool.map(lambda node: get(layout.node_netns(node), ZTUNNEL_ADMIN_PORT, "/config_dump"), nodes)
         programs_ready = {program.name: one for program, one in zip(programs, ready, strict=True)}
         known = {node: read_tunnels(dump.body) if dump is not None else {} for node, dump in zip(nodes, dumps, strict=True)}
-        return Observed(mesh=True, programs=programs_ready, agent_pods=dict(pair for one in pods for pair in one.items()), tunnels=known)
+        captures = dict(pair for one in pods for pair in one.items())
+        domain = options.settings.get("TRUST_DOMAIN", DEFAULT_TRUST_DOMAIN)
+        return Observed(mesh=True, programs=programs_ready, agent_pods=captures, tunnels=known, trust_domain=domain)
 
 
 def read_agent_pods(body: bytes) -> Iterable[tuple[str, AgentPod]]:

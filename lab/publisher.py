@@ -13,6 +13,9 @@ from lab.layout import Layout
 from lab.lifeline import in_netns
 from lab.netns import netns_path
 
+# No namespace has this name: theirs have no capital letters.
+_CLUSTER_FILE = "CLUSTER"
+
 
 class Publisher:
     """Writes what differs from the last time. Order: names, then manifests, then rules; a reader never sees half a file of manifests."""
@@ -63,13 +66,13 @@ class Publisher:
 
 
 def _manifests(cluster: Cluster) -> dict[str, str]:
-    """A file for each namespace, its objects in the order in which they refer to one another."""
+    """A file for each namespace, and one for what lies in none, objects in the order in which they refer to one another."""
     order = ("Namespace", "ServiceAccount", "Service", "Pod")
     files = {}
     for namespace in sorted({key[1] for key in cluster.entries}):
         keys = [key for key in cluster.entries if key[1] == namespace]
         keys.sort(key=lambda key: (order.index(key[0]) if key[0] in order else len(order), key))
-        files[f"{namespace}.yaml"] = write_yaml(cluster.entries[key].resolved for key in keys)
+        files[f"{namespace or _CLUSTER_FILE}.yaml"] = write_yaml(cluster.entries[key].resolved for key in keys)
     return files
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lab.documents import Body, Key
+from lab.documents import CLUSTER_SCOPED, Body, Key
 from lab.scheduling import Placement
 from lab.support import refuse_unsupported
 
@@ -15,7 +15,7 @@ def with_name(body: Body, key: Key) -> Body:
     """Writes out the namespace that the manifest left to the default."""
     kind, namespace, _ = key
     metadata = dict(body.get("metadata") or {})
-    return {**body, "metadata": metadata if kind == "Namespace" else {**metadata, "namespace": namespace}}
+    return {**body, "metadata": metadata if kind in CLUSTER_SCOPED else {**metadata, "namespace": namespace}}
 
 
 def resolve_namespace(body: Body) -> Body:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import datetime
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ _IDLE_POLL_S = 1.0
 
 
 class RunningLab:
-    """All that changes the cluster runs on one event loop, one edit at a time."""
+    """All that changes the cluster runs on one event loop, one edit at a time. `mesh` are its programs."""
 
     def __init__(self, layout: Layout, options: Options, journal: Journal, tasks: asyncio.TaskGroup) -> None:
         self._layout = layout
@@ -42,7 +43,7 @@ class RunningLab:
         self._publishing = asyncio.Lock()
         self._editing = asyncio.Lock()
         self._kubelet = Kubelet(layout, journal, tasks, self._on_pod_status)
-        self._mesh = MeshRunner(layout, options, journal, tasks)
+        self.mesh = MeshRunner(layout, options, journal, tasks)
         self._cluster = empty_cluster(node_names(options.nodes))
         self._edited = asyncio.Event()
 
@@ -63,7 +64,7 @@ class RunningLab:
         await asyncio.to_thread(self._make_network)
         await self._publish()
         if self._options.mesh:
-            await self._mesh.start(self._cluster.nodes, say)
+            await self.mesh.start(self._cluster.nodes, say)
             self._tasks.create_task(self._follow_captures())
         await self.edit(apply_files(files))
         say(f"{len(self._cluster.pods())} pods")
@@ -101,8 +102,9 @@ class RunningLab:
 
     async def describe(self) -> dict[str, Any]:
         """The document of `ambient lab status`."""
-        programs = tuple(self._mesh.programs)
-        observed = await asyncio.to_thread(observe, self._layout, self._cluster.nodes, programs, mesh=self._options.mesh)
+        programs = tuple(self.mesh.programs)
+        observed = await asyncio.to_thread(observe, self._layout, self._cluster.nodes, programs, self._options)
+        observed = replace(observed, stopped=self.mesh.stopped)
         return {"lab": self._layout.name, "capture": self._options.capture, **describe(self._cluster, observed)}
 
     async def wait(self, time_limit_s: float, say: Say) -> None:
@@ -192,7 +194,7 @@ class RunningLab:
         if not pending:
             return None
         first = pending[0]
-        program = next((one for one in self._mesh.programs if one.name == first["name"]), None)
+        program = next((one for one in self.mesh.programs if one.name == first["name"]), None)
         if first["kind"] == "program" and program is not None:
             return program.log
         if first["kind"] == "capture of pod":

@@ -30,6 +30,7 @@ class Observed:
     programs: whether each program of the mesh is ready, by name; empty without the mesh.
     agent_pods: by pod uid, of all nodes.
     tunnels: of each node's ztunnel, which of the workloads that it knows it reaches by tunnel, by their uids.
+    stopped: names of programs that somebody stopped: nobody waits for them.
     """
 
     mesh: bool
@@ -37,6 +38,7 @@ class Observed:
     agent_pods: Mapping[str, AgentPod]
     tunnels: Mapping[str, Mapping[str, bool]] = field(default_factory=dict)
     trust_domain: str = DEFAULT_TRUST_DOMAIN
+    stopped: frozenset[str] = frozenset()
 
 
 class Pending(TypedDict):
@@ -51,10 +53,12 @@ class Pending(TypedDict):
 def describe(cluster: Cluster, observed: Observed) -> dict[str, Any]:
     """The document of `ambient lab status --json`. `pending` is what is not as it is to be; empty: all is settled."""
     pods = sorted(cluster.pods().items())
-    programs = [Pending(kind="program", name=name, node="", reason="not ready") for name, ready in observed.programs.items() if not ready]
+    missing = [name for name, ready in observed.programs.items() if not ready and name not in observed.stopped]
+    programs = [Pending(kind="program", name=name, node="", reason="not ready") for name in missing]
     return {
         "mesh": observed.mesh,
         "programs": dict(observed.programs),
+        "stopped": sorted(observed.stopped),
         "nodes": list(cluster.nodes),
         "pods": [_pod(cluster, name, pod, observed) for name, pod in pods],
         "services": _services(cluster),

@@ -34,7 +34,7 @@ class Program:
 
 
 async def keep_running(program: Program) -> None:
-    """Starts the program, and again whenever it ends; on cancellation kills it.
+    """Starts the program, and again whenever it ends; on cancellation kills it, and ends when it has.
 
     Raises:
         OSError: it cannot be started at all.
@@ -64,6 +64,7 @@ async def _run_once(program: Program, log: int) -> int:
         program.pid_file.unlink(missing_ok=True)
         if process.returncode is None:
             process.kill()
+            await process.wait()
 
 
 def script(name: str) -> tuple[str, ...]:

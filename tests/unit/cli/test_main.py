@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from cli import main as main_module
 from cli.lab import log_paths
 from cli.main import main
+from cli.operations import program_names
 from lab.errors import LabError
 from lab.layout import Layout
 
@@ -37,7 +38,7 @@ def test_an_error_that_we_know_is_one_message(monkeypatch):
     assert result.output.startswith("Error: AMBIENT_LAB: 'NOT GOOD'")
 
 
-@pytest.mark.parametrize("command", ["up", "down", "status", "apply", "delete", "label", "exec", "logs"])
+@pytest.mark.parametrize("command", ["up", "down", "status", "apply", "delete", "label", "exec", "logs", "stop", "start"])
 def test_every_command_explains_itself(command: str):
     result = CliRunner().invoke(main, ["lab", command, "--help"])
     assert result.exit_code == 0
@@ -76,3 +77,30 @@ def test_logs(layout: Layout, what: str, node: str | None, expected: list[str]):
 def test_logs_that_are_not_there(layout: Layout, what: str, node: str | None):
     with pytest.raises(LabError, match="controlplane, node1/agent, node1/ztunnel"):
         log_paths(layout, "shop", what, node)
+
+
+@pytest.mark.parametrize("arguments", [[], ["pod"], ["pod", "a", "-f", "-"]])
+def test_what_to_delete_is_said_in_one_way(arguments: list[str]):
+    result = CliRunner().invoke(main, ["lab", "delete", *arguments])
+    assert result.exit_code == 2
+    assert "expected -f FILE, or KIND NAME" in result.output
+
+
+STATUS: dict[str, object] = {"programs": {"controlplane": True, "agent of node1": True, "ztunnel of node1": True, "ztunnel of node2": True}}
+
+
+@pytest.mark.parametrize(
+    ("program", "node", "names"),
+    [
+        ("controlplane", None, ["controlplane"]),
+        ("ztunnel", None, ["ztunnel of node1", "ztunnel of node2"]),
+        ("ztunnel", "node2", ["ztunnel of node2"]),
+    ],
+)
+def test_programs_by_the_names_that_people_type(program: str, node: str | None, names: list[str]):
+    assert program_names(STATUS, program, node) == names
+
+
+def test_programs_that_are_not_there():
+    with pytest.raises(LabError, match="no program agent of node2; there are: controlplane, agent of node1"):
+        program_names(STATUS, "agent", "node2")

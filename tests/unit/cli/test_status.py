@@ -5,6 +5,7 @@ DOCUMENT = {
     "capture": "ebpf",
     "mesh": True,
     "programs": {"controlplane": True, "agent of node1": True, "ztunnel of node1": False},
+    "stopped": [],
     "nodes": ["node1"],
     "pods": [
         {
@@ -34,3 +35,8 @@ def test_nothing_is_cut_and_nothing_is_taken_for_markup(capsys):
     assert "spiffe://cluster.local/ns/default/sa/[red]" in out
     assert "capture by ebpf, control plane ready" in out
     assert "program ztunnel of node1: not ready" in out
+
+
+def test_a_program_that_was_stopped_is_said_to_be(capsys):
+    print_status({**DOCUMENT, "stopped": ["controlplane"]})
+    assert "control plane stopped" in capsys.readouterr().out

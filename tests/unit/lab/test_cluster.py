@@ -157,3 +157,18 @@ def test_objects_of_other_kinds_pass_through(build: Build):
     body = {"apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy", "metadata": {"name": "p", "namespace": "default"}}
     cluster = build("apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: p}")
     assert cluster.bodies("AuthorizationPolicy") == {("default", "p"): body}
+
+
+def test_the_labs_nodes_are_objects_that_manifests_describe(build: Build):
+    text = "apiVersion: v1\nkind: Node\nmetadata: {name: node2, labels: {topology.kubernetes.io/zone: b}}"
+    nodes = build(text).bodies("Node")
+    assert [name for _, name in nodes] == ["node1", "node2"]
+    assert nodes["", "node2"]["metadata"] == {
+        "name": "node2", "labels": {"kubernetes.io/hostname": "node2", "topology.kubernetes.io/zone": "b"},
+    }  # fmt: skip
+    assert nodes["", "node1"]["status"]["addresses"][0] == {"type": "InternalIP", "address": "172.30.0.11"}
+
+
+def test_a_node_that_the_lab_does_not_have(build: Build):
+    with pytest.raises(ConfigErrors, match=r"metadata.name: 'node3': expected one of node1, node2"):
+        build("apiVersion: v1\nkind: Node\nmetadata: {name: node3}")

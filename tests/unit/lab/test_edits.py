@@ -1,7 +1,7 @@
 import pytest
 
 from lab.cluster import Cluster, empty_cluster
-from lab.edits import apply_files, change_labels, delete_files, parse_label
+from lab.edits import apply_files, change_labels, delete_files, delete_object, parse_label
 from mesh.errors import ConfigError, ConfigErrors
 
 SHOP = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n---\n"
@@ -35,10 +35,11 @@ def test_the_same_object_again_is_an_update(shop: Cluster):
     assert pods(apply_files({"c.yaml": POD.replace("NAME", "one")})(shop)) == {"one"}
 
 
-def test_pruning_leaves_what_the_files_name_and_the_default_namespace(shop: Cluster):
+def test_pruning_leaves_what_the_files_name_and_what_is_always_there(shop: Cluster):
     pruned = apply_files({"b.yaml": SHOP + POD.replace("NAME", "two")}, prune=True)(shop)
     assert pods(pruned) == {"two"}
-    assert pruned.namespaces() == ("default", "shop")
+    assert pruned.namespaces() == ("default", "istio-system", "shop")
+    assert set(pruned.bodies("Node")) == {("", "node1")}
 
 
 def test_deleting_a_pod(shop: Cluster):
@@ -47,7 +48,43 @@ def test_deleting_a_pod(shop: Cluster):
 
 def test_with_a_namespace_goes_what_is_in_it(shop: Cluster):
     left = delete_files({"b.yaml": SHOP})(shop)
-    assert set(left.entries) == {("Namespace", "default", "default")}
+    assert left.entries == empty_cluster(("node1",)).entries
+
+
+@pytest.mark.parametrize("kind", ["pod", "pods", "po", "Pod"])
+def test_deleting_by_name(shop: Cluster, kind: str):
+    assert pods(delete_object(kind, "shop/one")(shop)) == set()
+
+
+def test_deleting_a_namespace_by_name(shop: Cluster):
+    assert delete_object("ns", "shop")(shop).entries == empty_cluster(("node1",)).entries
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "message"),
+    [
+        ("pod", "shop/two", "pod: 'shop/two': expected one of shop/one"),
+        ("peerauthentication", "a", "peerauthentication: 'default/a': expected none"),
+        ("namespace", "default", "expected another: the lab always has this one"),
+        ("node", "node1", "expected another"),
+    ],
+)
+def test_what_cannot_be_deleted(shop: Cluster, kind: str, name: str, message: str):
+    with pytest.raises(ConfigError, match=message):
+        delete_object(kind, name)(shop)
+
+
+def test_a_namespace_of_a_nodes_name_takes_no_node_with_it(shop: Cluster):
+    other = "apiVersion: v1\nkind: Namespace\nmetadata: {name: node1}\n"
+    both = apply_files({"c.yaml": other})(shop)
+    assert delete_files({"c.yaml": other})(both).entries == shop.entries
+
+
+def test_labelling_a_node(shop: Cluster):
+    cluster = change_labels("node", "default/node1", {"topology.kubernetes.io/zone": "a"})(shop)
+    assert cluster.bodies("Node")["", "node1"]["metadata"]["labels"] == {
+        "kubernetes.io/hostname": "node1", "topology.kubernetes.io/zone": "a",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["one", "shop/one"])
@@ -57,8 +94,8 @@ def test_labelling_by_name(shop: Cluster, name: str):
 
 
 def test_only_some_kinds_are_labelled():
-    with pytest.raises(ConfigError, match="namespace, pod, service"):
-        change_labels("node", "node1", {})
+    with pytest.raises(ConfigError, match="namespace, node, pod, service"):
+        change_labels("deployment", "a", {})
 
 
 @pytest.mark.parametrize(

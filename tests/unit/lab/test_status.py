@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -65,6 +66,17 @@ def test_without_the_mesh_no_label_is_waited_for(web: Cluster):
 def test_programs_that_are_not_ready_are_pending(web: Cluster):
     observed = Observed(mesh=True, programs={"controlplane": True, "ztunnel of node1": False}, agent_pods={})
     assert [one["name"] for one in describe(web, observed)["pending"]] == ["ztunnel of node1"]
+
+
+def test_nobody_waits_for_a_program_that_was_stopped(web: Cluster):
+    observed = Observed(mesh=True, programs={"controlplane": False}, agent_pods={}, stopped=frozenset({"controlplane"}))
+    document = describe(web, observed)
+    assert (document["pending"], document["stopped"]) == ([], ["controlplane"])
+
+
+def test_identities_are_of_the_labs_trust_domain(web: Cluster):
+    document = describe(web, replace(NO_MESH, trust_domain="mesh.example"))
+    assert document["pods"][0]["identity"] == "spiffe://mesh.example/ns/default/sa/default"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,51 @@
+"""`ambient lab stop` and `start`: what the mesh does when one of its programs is away."""
+
+import click
+
+from lab import api
+from lab.errors import LabError
+from lab.layout import Layout
+
+_PROGRAM = click.argument("program", type=click.Choice(("controlplane", "ztunnel", "agent")))
+_NODE = click.option("--node", help="Of ztunnel or agent: on this node alone.")
+
+
+@click.command()
+@_PROGRAM
+@_NODE
+@click.pass_obj
+def stop(layout: Layout, program: str, node: str | None) -> None:
+    """Kill a program of the mesh; it stays away until `start`."""
+    handle = api.Lab(layout)
+    for name in program_names(handle.status(), program, node):
+        handle.stop_program(name)
+        click.echo(f"{name} is stopped")
+
+
+@click.command()
+@_PROGRAM
+@_NODE
+@click.option("--wait/--no-wait", default=True, help="Whether to wait until all is settled again.")
+@click.pass_obj
+def start(layout: Layout, program: str, node: str | None, wait: bool) -> None:
+    """Run a program again that was stopped."""
+    handle = api.Lab(layout)
+    for name in program_names(handle.status(), program, node):
+        handle.start_program(name)
+    if wait:
+        handle.wait(say=click.echo)
+
+
+def program_names(status: dict[str, object], program: str, node: str | None) -> list[str]:
+    """The programs that are meant, by the names that the lab has for them.
+
+    Raises:
+        LabError: there are none.
+    """
+    programs = status["programs"]
+    assert isinstance(programs, dict)
+    wanted = f"{program} of {node}" if node else program
+    names = [name for name in programs if name == wanted or (not node and name.partition(" of ")[0] == program)]
+    if not names:
+        raise LabError(f"the mesh has no program {wanted}; there are: {', '.join(programs) or 'none, the lab has no mesh'}")
+    return names
