@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from mesh.errors import ConfigError
-from mesh.kubernetes import Namespace, Object, Pod, Service, ServiceAccount, qualified_name
+from mesh.kubernetes import Namespace, Node, Object, Pod, Service, ServiceAccount, qualified_name
 from mesh.model import IPAddress
 
 # Kubernetes makes both by itself: the namespace "default", and in every namespace the service account "default".
@@ -37,7 +37,7 @@ def find_dangling(placed: Sequence[Placed]) -> Iterator[ConfigError]:
     declared = {(type(one.value), qualified_name(one.value)) for one in placed}
     for one in placed:
         namespace = one.value.metadata.namespace
-        if isinstance(one.value, Namespace):
+        if isinstance(one.value, Namespace | Node):
             continue
         if namespace != DEFAULT and (Namespace, namespace) not in declared:
             yield ConfigError(one.key + "metadata.namespace", namespace, "a namespace that a manifest declares")

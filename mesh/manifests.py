@@ -8,14 +8,40 @@ from pydantic import ValidationError
 
 from mesh.catalogue.changes import ObjectKey
 from mesh.errors import ConfigError, ConfigErrors
-from mesh.kubernetes import Metadata, Namespace, NamespaceMetadata, Object, Pod, Service, ServiceAccount, qualified_name
+from mesh.kubernetes import (
+    AuthorizationPolicy,
+    EndpointSlice,
+    Metadata,
+    Namespace,
+    NamespaceMetadata,
+    Node,
+    Object,
+    PeerAuthentication,
+    Pod,
+    Service,
+    ServiceAccount,
+    ServiceEntry,
+    WorkloadEntry,
+    qualified_name,
+)
 from mesh.manifest_checks import DEFAULT, Placed, find_clashes, find_dangling, find_duplicates
 from mesh.yaml_documents import read_documents
 
 __all__ = ["Manifests", "Metadata", "Namespace", "Pod", "Service", "ServiceAccount", "parse_manifests"]
 
-_KINDS: Mapping[str, type[Object]] = MappingProxyType({kind.__name__: kind for kind in (Namespace, Pod, Service, ServiceAccount)})
 _CORE_API = "v1"
+# Versions of one kind that are read alike stand side by side. "List" belongs to the core API alone.
+_KINDS_BY_API: Mapping[tuple[str, ...], tuple[type[Object], ...]] = MappingProxyType(
+    {
+        (_CORE_API,): (Namespace, Node, Pod, Service, ServiceAccount),
+        ("discovery.k8s.io/v1",): (EndpointSlice,),
+        tuple(f"networking.istio.io/{version}" for version in ("v1", "v1beta1", "v1alpha3")): (ServiceEntry, WorkloadEntry),
+        tuple(f"security.istio.io/{version}" for version in ("v1", "v1beta1")): (AuthorizationPolicy, PeerAuthentication),
+    }
+)
+_KINDS: Mapping[tuple[str, str], type[Object]] = MappingProxyType(
+    {(version, kind.__name__): kind for versions, kinds in _KINDS_BY_API.items() for version in versions for kind in kinds}
+)
 # A list of lists is nothing that kubectl prints; two levels are generous.
 _MAX_LIST_DEPTH = 2
 
@@ -56,19 +82,20 @@ class _Reader:
             self._fail(key + "kind", kind, "the kind of an object, such as Pod")
         elif not isinstance(version, str):
             self._fail(key + "apiVersion", version, f"a version such as {_CORE_API}")
-        elif version == _CORE_API and (kind == "List" or kind.removesuffix("List") in _KINDS.keys() - {kind}):
-            self._read_list(key, kind.removesuffix("List"), data.get("items"), list_depth)
-        elif version == _CORE_API and kind in _KINDS:
-            self._read_object(key, _KINDS[kind], data)
+        elif (version, kind) == (_CORE_API, "List"):
+            self._read_list(key, {}, data.get("items"), list_depth)
+        elif (version, kind) in _KINDS:
+            self._read_object(key, _KINDS[version, kind], data)
+        elif kind.endswith("List") and (version, kind.removesuffix("List")) in _KINDS:
+            self._read_list(key, {"kind": kind.removesuffix("List"), "apiVersion": version}, data.get("items"), list_depth)
         else:
             self.ignored.append(f"{key}{kind[:64]}")
 
-    def _read_list(self, key: str, kind: str, items: object, depth: int) -> None:
-        """Reads a List, or a list of one kind (PodList), whose items need not repeat it."""
+    def _read_list(self, key: str, implied: Mapping[str, str], items: object, depth: int) -> None:
+        """Reads a List, or a list of one kind (PodList), whose items need not repeat what it implies."""
         if not isinstance(items, list) or depth == _MAX_LIST_DEPTH:
             self._fail(key + "items", items, "a list of objects")
             return
-        implied = {"kind": kind, "apiVersion": _CORE_API} if kind else {}
         for position, item in enumerate(items):
             self.read(f"{key}items.{position}.", {**implied, **item} if isinstance(item, dict) else item, depth + 1)
 
@@ -126,7 +153,7 @@ def _collect(reader: _Reader) -> Manifests:
 
 def key_of(value: Object) -> ObjectKey:
     """Names an object."""
-    namespace = "" if isinstance(value, Namespace) else value.metadata.namespace
+    namespace = "" if isinstance(value, Namespace | Node) else value.metadata.namespace
     return ObjectKey(type(value).__name__, namespace, value.metadata.name)
 
 

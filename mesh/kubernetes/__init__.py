@@ -6,6 +6,8 @@ from mesh.kubernetes.core import (
     EnvVar,
     Namespace,
     NamespaceMetadata,
+    Node,
+    NodeMetadata,
     Pod,
     PodCondition,
     PodIP,
@@ -17,17 +19,23 @@ from mesh.kubernetes.core import (
     ServicePort,
     ServiceSpec,
 )
+from mesh.kubernetes.discovery import Endpoint, EndpointSlice
 from mesh.kubernetes.fields import Metadata, OwnerReference
+from mesh.kubernetes.networking import ServiceEntry, WorkloadEntry, WorkloadEntrySpec
 from mesh.kubernetes.security import AuthorizationPolicy, PeerAuthentication
 
 __all__ = [
     "AuthorizationPolicy",
     "Container",
     "ContainerPort",
+    "Endpoint",
+    "EndpointSlice",
     "EnvVar",
     "Metadata",
     "Namespace",
     "NamespaceMetadata",
+    "Node",
+    "NodeMetadata",
     "Object",
     "OwnerReference",
     "PeerAuthentication",
@@ -38,15 +46,29 @@ __all__ = [
     "PodStatus",
     "Service",
     "ServiceAccount",
+    "ServiceEntry",
     "ServiceMetadata",
     "ServicePort",
     "ServiceSpec",
+    "WorkloadEntry",
+    "WorkloadEntrySpec",
     "qualified_name",
 ]
 
-Object = AuthorizationPolicy | PeerAuthentication | Namespace | Pod | Service | ServiceAccount
+Object = (
+    AuthorizationPolicy
+    | EndpointSlice
+    | Namespace
+    | Node
+    | PeerAuthentication
+    | Pod
+    | Service
+    | ServiceAccount
+    | ServiceEntry
+    | WorkloadEntry
+)
 
 
 def qualified_name(value: Object) -> str:
-    """Returns "namespace/name"; of a namespace its name."""
-    return value.metadata.name if isinstance(value, Namespace) else f"{value.metadata.namespace}/{value.metadata.name}"
+    """Returns "namespace/name"; of what is in no namespace its name."""
+    return value.metadata.name if isinstance(value, Namespace | Node) else f"{value.metadata.namespace}/{value.metadata.name}"

@@ -1,8 +1,8 @@
-"""The objects of Kubernetes' core API that the mesh reads: namespaces, service accounts, pods and services."""
+"""The objects of Kubernetes' core API that the mesh reads: namespaces, nodes, service accounts, pods and services."""
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, PlainValidator, StrictBool, StrictStr
+from pydantic import AfterValidator, Field, PlainValidator, StrictBool, StrictInt, StrictStr
 
 from mesh.kubernetes.fields import (
     Address,
@@ -27,6 +27,16 @@ class NamespaceMetadata(Metadata):
 
 class Namespace(KubernetesObject):
     metadata: NamespaceMetadata
+
+
+class NodeMetadata(Metadata):
+    """A node is in no namespace."""
+
+    namespace: Literal[""] = ""
+
+
+class Node(KubernetesObject):
+    metadata: NodeMetadata
 
 
 class ServiceAccount(KubernetesObject):
@@ -114,6 +124,16 @@ class ServicePort(KubernetesObject):
         return self.port if self.target_port is None else self.target_port
 
 
+class ClientIPConfig(KubernetesObject):
+    """Kubernetes' own default is three hours, and a day the most it takes."""
+
+    timeout_seconds: Annotated[StrictInt, Field(ge=1, le=86400)] = 10800
+
+
+class SessionAffinityConfig(KubernetesObject):
+    client_ip: Annotated[ClientIPConfig, Field(alias="clientIP")] = ClientIPConfig()
+
+
 class ServiceSpec(KubernetesObject):
     selector: Labels = Field(default_factory=dict)
     ports: tuple[ServicePort, ...] = ()
@@ -121,6 +141,11 @@ class ServiceSpec(KubernetesObject):
     cluster_ips: Annotated[tuple[ClusterAddress, ...], Field(alias="clusterIPs")] = ()
     type: Literal["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"] = "ClusterIP"
     ip_families: tuple[Literal["IPv4", "IPv6"], ...] = ()
+    publish_not_ready_addresses: StrictBool = False
+    internal_traffic_policy: Literal["Cluster", "Local"] = "Cluster"
+    traffic_distribution: StrictStr = ""
+    session_affinity: Literal["None", "ClientIP"] = "None"
+    session_affinity_config: SessionAffinityConfig = SessionAffinityConfig()
 
 
 class ServiceMetadata(Metadata):

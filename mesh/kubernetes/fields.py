@@ -17,6 +17,9 @@ _SUBDOMAIN = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]
 # Source: Kubernetes, "Labels and Selectors". Their values are told to the nodes and end in log lines.
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 _LABEL_KEY = re.compile(r"([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+# What looks like an address and is none must not become a name that is asked for.
+_NUMBERS = re.compile(r"[0-9.]*")
+_HOSTNAME = re.compile(rf"(\*\.)?{_SUBDOMAIN.pattern}")
 # A uid names a file of the node agent.
 _UID = re.compile(r"([A-Za-z0-9_-][A-Za-z0-9._-]{0,127})?")
 _NO_ADDRESS = "None"
@@ -64,12 +67,24 @@ def read_target_port(value: object) -> int | str:
     raise expect("a port 1-65535 or the name of a container's port")
 
 
+def read_endpoint_address(value: object) -> IPAddress | str:
+    """Reads an address, or a DNS name that stands for some."""
+    if isinstance(value, str) and _SUBDOMAIN.fullmatch(value) and not _NUMBERS.fullmatch(value):
+        return value
+    try:
+        return read_ip(value)
+    except PydanticCustomError:
+        raise expect("an IPv4 or IPv6 address, or a DNS name") from None
+
+
 Label = Annotated[StrictStr, matching(_LABEL, "a DNS label (RFC 1123)")]
 Subdomain = Annotated[StrictStr, matching(_SUBDOMAIN, "a DNS subdomain (RFC 1123)")]
 OptionalSubdomain = Annotated[StrictStr, matching(re.compile(f"|{_SUBDOMAIN.pattern}"), "a DNS subdomain (RFC 1123)")]
 Uid = Annotated[StrictStr, matching(_UID, "up to 128 letters, digits, '-', '_' or '.'")]
 Address = Annotated[IPAddress, PlainValidator(read_ip)]
 ClusterAddress = Annotated[IPAddress | None, PlainValidator(read_cluster_ip)]
+EndpointAddress = Annotated[IPAddress | str, PlainValidator(read_endpoint_address)]
+Hostname = Annotated[StrictStr, matching(_HOSTNAME, "a DNS name, its first label maybe '*'")]
 Port = Annotated[StrictInt, Field(ge=1, le=65535)]
 Protocol = Literal["TCP", "UDP", "SCTP"]
 Labels = dict[
