@@ -27,6 +27,7 @@ class NodeSettings:
 
     Args:
         trust_domain_aliases: peers of these domains are accepted as if they were of `trust_domain`.
+        root_namespace: of policies that hold for the whole mesh.
     """
 
     name: str
@@ -34,6 +35,7 @@ class NodeSettings:
     cluster_id: str
     network: str
     trust_domain_aliases: tuple[str, ...] = ()
+    root_namespace: str = "istio-system"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,7 @@ def parse(env: Mapping[str, str]) -> Settings:
             cluster_id=reader.read("CLUSTER_ID", _word, "Kubernetes"),
             network=reader.read("NETWORK", str, ""),
             trust_domain_aliases=reader.read("TRUST_DOMAIN_ALIASES", _words, ""),
+            root_namespace=reader.read("ROOT_NAMESPACE", _word, "istio-system"),
         ),
         control_plane=ControlPlaneSettings(
             xds=reader.read("XDS_ADDRESS", parse_endpoint, None),
