@@ -50,6 +50,8 @@ class ServiceAccountMatch:
 class Match:
     """Holds when each field that has values holds: one of the values fits, and none of the `not_` values does.
 
+    Without any values it says that somebody left out what layer 4 cannot tell: in an ALLOW policy it never holds, in a DENY policy always.
+    What is asked of an identity (namespaces, service_accounts, principals) fits nobody who proved none.
     Args:
         principals: SPIFFE identities without "spiffe://".
     """
@@ -68,9 +70,9 @@ class Match:
     not_destination_ports: tuple[int, ...] = ()
 
 
-# One of them must hold.
+# One of them must hold; none at all are like a match without values.
 Clause = tuple[Match, ...]
-# All of them must hold.
+# All of them must hold; a rule without clauses matches everything.
 Rule = tuple[Clause, ...]
 
 

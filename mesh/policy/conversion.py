@@ -1,0 +1,134 @@
+"""From an AuthorizationPolicy as it is written to what layer 4 enforces of it, and what its status says.
+
+A policy that is not understood in full is never enforced in part. It is refused, and in its place stands what is safe: a DENY denies
+everything to the workloads that it selects, an ALLOW keeps its selection and allows nothing. An action that nobody knows counts as DENY.
+Fields that need HTTP are understood, and cannot be enforced here: an ALLOW rule that has one never matches, a DENY rule matches
+without it, and so denies more than is written. The status says either.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mesh.kubernetes.security import AuthorizationPolicy
+from mesh.policy.conditions import Condition, ConditionType, Problem, Reason, accepted, listed, refused, shown
+from mesh.policy.limits import MAX_PARTS, count_parts
+from mesh.policy.model import Authorization, PolicyAction, Rule
+from mesh.policy.rules import RuleReader
+from mesh.policy.selectors import is_label, scope_of
+from mesh.settings import MeshSettings
+
+DRY_RUN_ANNOTATION = "istio.io/dry-run"
+# Source: Istio reads the annotation with Go's strconv.ParseBool.
+_TRUE = frozenset(("1", "t", "T", "true", "TRUE", "True"))
+_FALSE = frozenset(("0", "f", "F", "false", "FALSE", "False"))
+
+_ACTIONS = {"ALLOW": PolicyAction.ALLOW, "DENY": PolicyAction.DENY}
+# They are for a proxy that asks another program, or writes a log of requests.
+_OTHER_ACTIONS = ("CUSTOM", "AUDIT")
+_EVERYTHING: Rule = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """Args:
+    authorization: what the node proxies enforce; None: nothing, the policy is not for them.
+    """
+
+    authorization: Authorization | None
+    conditions: tuple[Condition, ...]
+
+
+def convert_policy(policy: AuthorizationPolicy, settings: MeshSettings) -> Converted:
+    """Converts one policy. It never fails: what is wrong stands in the conditions.
+
+    Source: Istio's reference of AuthorizationPolicy; how its node proxy takes HTTP fields.
+    """
+    spec = policy.spec
+    reader = RuleReader(policy.metadata.namespace)
+    rules = tuple(_read_rules(policy, reader))
+    problems = [*_problems_of_spec(policy), *reader.problems]
+    if count_parts(rules) > MAX_PARTS:
+        problems.append(Problem("spec.rules", Reason.TOO_LARGE, f"more than {MAX_PARTS} rules, clauses and values"))
+    targeted = spec.target_ref is not None or bool(spec.target_refs)
+    if targeted and spec.selector is None:
+        return Converted(None, _status_at_waypoint(problems))
+    if spec.action in _OTHER_ACTIONS:
+        unsupported = Problem("spec.action", Reason.UNSUPPORTED_VALUE, f"{spec.action} needs a waypoint: name one in targetRefs")
+        return Converted(None, refused([*problems, unsupported], "nothing is enforced"))
+    action = _ACTIONS.get(spec.action, PolicyAction.DENY)
+    if problems:
+        return Converted(_authorization(policy, settings, action, _instead(action)), refused(problems, _said_instead(action)))
+    return Converted(_authorization(policy, settings, action, rules), (accepted(), _enforcement(policy, rules, reader.beyond_l4)))
+
+
+def _read_rules(policy: AuthorizationPolicy, reader: RuleReader) -> Iterator[Rule]:
+    for position, one in enumerate(policy.spec.rules):
+        before = len(reader.beyond_l4)
+        rule = reader.read(one, f"spec.rules.{position}")
+        if policy.spec.action != "ALLOW" or len(reader.beyond_l4) == before:
+            yield rule
+
+
+def _authorization(policy: AuthorizationPolicy, settings: MeshSettings, action: PolicyAction, rules: tuple[Rule, ...]) -> Authorization:
+    scope = scope_of(policy, settings.root_namespace)
+    return Authorization(policy.metadata.name, policy.metadata.namespace, scope, action, rules, _dry_run(policy))
+
+
+def _instead(action: PolicyAction) -> tuple[Rule, ...]:
+    return () if action is PolicyAction.ALLOW else (_EVERYTHING,)
+
+
+def _said_instead(action: PolicyAction) -> str:
+    if action is PolicyAction.ALLOW:
+        return "until it is repaired, it allows nothing to the workloads that it selects"
+    return "until it is repaired, it denies everything to the workloads that it selects"
+
+
+def _problems_of_spec(policy: AuthorizationPolicy) -> Iterator[Problem]:
+    spec = policy.spec
+    for path in spec.unknown_fields("spec"):
+        yield Problem(path, Reason.UNKNOWN_FIELD, "no such field")
+    for key, value in spec.selector.match_labels.items() if spec.selector else ():
+        if not is_label(key, value):
+            yield Problem(f"spec.selector.matchLabels.{key}", Reason.INVALID_VALUE, f"{shown(value)!r} is not the value of a label")
+    if spec.target_ref is not None and spec.target_refs:
+        yield Problem("spec.targetRef", Reason.CONTRADICTION, "cannot stand beside targetRefs")
+    if spec.selector is not None and (spec.target_ref is not None or spec.target_refs):
+        yield Problem("spec.selector", Reason.CONTRADICTION, "cannot stand beside targetRefs")
+    if spec.action not in (*_ACTIONS, *_OTHER_ACTIONS):
+        yield Problem("spec.action", Reason.INVALID_VALUE, f"{shown(spec.action)!r} is none of ALLOW, DENY, CUSTOM, AUDIT")
+    if spec.provider is not None and spec.action != "CUSTOM":
+        yield Problem("spec.provider", Reason.CONTRADICTION, "belongs to the action CUSTOM alone")
+    annotation = policy.metadata.annotations.get(DRY_RUN_ANNOTATION, "false")
+    if annotation not in _TRUE | _FALSE:
+        yield Problem(f"metadata.annotations[{DRY_RUN_ANNOTATION}]", Reason.INVALID_VALUE, f"{shown(annotation)!r} is not true or false")
+
+
+def _dry_run(policy: AuthorizationPolicy) -> bool:
+    return policy.metadata.annotations.get(DRY_RUN_ANNOTATION) in _TRUE
+
+
+def _status_at_waypoint(problems: list[Problem]) -> tuple[Condition, ...]:
+    if problems:
+        return refused(problems, "nothing is enforced: it is meant for a waypoint")
+    message = "it is meant for a waypoint; node proxies enforce nothing of it"
+    return accepted(), Condition(ConditionType.ENFORCED_AT_L4, False, Reason.TARGETS_WAYPOINT, message)
+
+
+def _enforcement(policy: AuthorizationPolicy, rules: tuple[Rule, ...], beyond_l4: list[str]) -> Condition:
+    status, reason, message = True, Reason.ENFORCED, "by the node proxies, as it is written"
+    if beyond_l4:
+        status, reason = False, Reason.REQUIRES_WAYPOINT
+        message = f"only a waypoint can enforce {listed(beyond_l4)}. Here {_without(policy.spec.action, rules)}"
+    elif not rules:
+        message = "it has no rules, and so allows nothing" if policy.spec.action == "ALLOW" else "it has no rules, and so denies nothing"
+    if _dry_run(policy):
+        return Condition(ConditionType.ENFORCED_AT_L4, False, Reason.DRY_RUN, f"what it would deny is logged and not denied: {message}")
+    return Condition(ConditionType.ENFORCED_AT_L4, status, reason, message)
+
+
+def _without(action: str, rules: tuple[Rule, ...]) -> str:
+    """Says what is left of a policy without what only a waypoint can enforce."""
+    if action == "DENY":
+        return "it denies everything" if _EVERYTHING in rules else "its rules deny without that, and so deny more than is written"
+    return "rules with that never match" + ("" if rules else ": it allows nothing")

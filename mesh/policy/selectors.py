@@ -1,0 +1,51 @@
+"""Which workloads a policy holds for."""
+
+from collections.abc import Mapping
+
+from pydantic import TypeAdapter, ValidationError
+
+from mesh.kubernetes.fields import Labels
+from mesh.kubernetes.security import AuthorizationPolicy, PeerAuthentication, WorkloadSelector
+from mesh.policy.model import PolicyScope
+
+_LABELS = TypeAdapter(Labels)
+
+
+def required_labels(selector: WorkloadSelector | None) -> Mapping[str, str]:
+    """Returns the labels that a workload must carry.
+
+    What is no label, and so on no workload, is left out: it is refused in the policy's status, and a policy that is refused must not
+    thereby lose workloads that it would have protected.
+    """
+    return {key: value for key, value in selector.match_labels.items() if is_label(key, value)} if selector else {}
+
+
+def is_label(key: str, value: str) -> bool:
+    try:
+        _LABELS.validate_python({key: value})
+    except ValidationError:
+        return False
+    return True
+
+
+def scope_of(policy: AuthorizationPolicy | PeerAuthentication, root_namespace: str) -> PolicyScope:
+    """Tells whom a policy holds for. A selector without labels selects all, as none does."""
+    if required_labels(policy.spec.selector):
+        return PolicyScope.SELECTOR
+    return PolicyScope.MESH if policy.metadata.namespace == root_namespace else PolicyScope.NAMESPACE
+
+
+def selects(policy: AuthorizationPolicy | PeerAuthentication, namespace: str, labels: Mapping[str, str], root_namespace: str) -> bool:
+    """Tells whether a policy holds for a workload.
+
+    An AuthorizationPolicy of the root namespace selects in all namespaces, a PeerAuthentication with a selector in its own alone.
+    Args:
+        namespace, labels: of the workload.
+    Source: Istio's reference of both.
+    """
+    everywhere = policy.metadata.namespace == root_namespace
+    if isinstance(policy, PeerAuthentication) and scope_of(policy, root_namespace) is PolicyScope.SELECTOR:
+        everywhere = False
+    if not everywhere and policy.metadata.namespace != namespace:
+        return False
+    return all(labels.get(key) == value for key, value in required_labels(policy.spec.selector).items())
