@@ -1,13 +1,16 @@
 """From files of Kubernetes manifests to typed objects that fit together, or to every error in them."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from types import MappingProxyType
 
 from pydantic import ValidationError
 
 from mesh.catalogue.changes import ObjectKey
 from mesh.errors import ConfigError, ConfigErrors
+from mesh.json_documents import FEWER_LEVELS, read_json
 from mesh.kubernetes import (
     AuthorizationPolicy,
     EndpointSlice,
@@ -24,11 +27,14 @@ from mesh.kubernetes import (
     WorkloadEntry,
     qualified_name,
 )
-from mesh.manifest_checks import DEFAULT, Placed, find_clashes, find_dangling, find_duplicates
+from mesh.manifest_checks import DEFAULT, Outline, find_misfits, outline
 from mesh.yaml_documents import read_documents
 
-__all__ = ["Manifests", "Metadata", "Namespace", "Pod", "Service", "ServiceAccount", "parse_manifests"]
+__all__ = ["Manifests", "Metadata", "Namespace", "Pod", "Service", "ServiceAccount", "parse_manifests", "read_manifest"]
 
+# What else lies in a directory of manifests is not read.
+JSON_SUFFIX = ".json"
+SUFFIXES = (".yaml", ".yml", JSON_SUFFIX)
 _CORE_API = "v1"
 # Versions of one kind that are read alike stand side by side. "List" belongs to the core API alone.
 _KINDS_BY_API: Mapping[tuple[str, ...], tuple[type[Object], ...]] = MappingProxyType(
@@ -65,9 +71,18 @@ class Manifests:
     objects: Mapping[ObjectKey, Object]
 
 
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """An object, its outline, and a digest of its manifest: the same while the manifest says the same."""
+
+    outline: Outline
+    value: Object
+    digest: bytes
+
+
 @dataclass(slots=True)
-class _Reader:
-    """Collects what the files hold."""
+class Reading:
+    """What one or more files hold."""
 
     placed: list[Placed] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
@@ -101,7 +116,8 @@ class _Reader:
 
     def _read_object(self, key: str, kind: type[Object], data: dict[str, object]) -> None:
         try:
-            self.placed.append(Placed(key, kind.model_validate(data)))
+            value = kind.model_validate(data)
+            self.placed.append(Placed(outline(key, value), value, _digest(data)))
         except ValidationError as invalid:
             for error in invalid.errors(include_url=False, include_context=False):
                 path = ".".join(map(str, error["loc"]))
@@ -112,34 +128,52 @@ class _Reader:
         self.errors.append(ConfigError(key.rstrip(":."), _shown(value), expected))
 
 
+def read_manifest(file: str, text: str) -> Reading:
+    """Reads one file.
+
+    Args:
+        file: its name; one that ends in ".json" is JSON, every other is YAML. It may hold many documents, a document may be a List.
+    Returns:
+        what is in it; what is wrong with it has the key "file:document number:field.path". Whether its objects fit to those of other
+        files, `manifest_checks` says.
+    """
+    reading = Reading()
+    documents = [read_json(file, text)] if file.endswith(JSON_SUFFIX) else read_documents(file, text)
+    for one in documents:
+        if isinstance(one, ConfigError):
+            reading.errors.append(one)
+        elif one is not None:
+            try:
+                reading.read(f"{file}:{one.number}:", one.data)
+            except RecursionError:
+                reading.errors.append(ConfigError(f"{file}:{one.number}", None, FEWER_LEVELS))
+    return reading
+
+
 def parse_manifests(files: Mapping[str, str]) -> Manifests:
     """Reads manifests and checks that they fit together.
 
     Args:
-        files: the YAML text of each file by its name; a file may hold many documents, a document may be a List.
+        files: the text of each file by its name, for `read_manifest`.
     Raises:
-        ConfigErrors: everything that is wrong, each with the key "file:document number:field.path".
+        ConfigErrors: everything that is wrong.
     """
-    reader = _Reader()
-    for file, text in files.items():
-        for one in read_documents(file, text):
-            if isinstance(one, ConfigError):
-                reader.errors.append(one)
-            else:
-                reader.read(f"{file}:{one.number}:", one.data)
-    errors = [*reader.errors, *find_duplicates(reader.placed), *find_dangling(reader.placed), *find_clashes(reader.placed)]
+    readings = [read_manifest(file, text) for file, text in files.items()]
+    placed = [one for reading in readings for one in reading.placed]
+    errors = [error for reading in readings for error in reading.errors]
+    errors += find_misfits([one.outline for one in placed])
     if errors:
         raise ConfigErrors(tuple(errors))
-    return _collect(reader)
+    return _collect(placed, tuple(name for reading in readings for name in reading.ignored))
 
 
-def _collect(reader: _Reader) -> Manifests:
+def _collect(placed: Sequence[Placed], ignored: tuple[str, ...]) -> Manifests:
     namespaces = {DEFAULT: Namespace(metadata=NamespaceMetadata(name=DEFAULT))}
     pods, services, accounts = {}, {}, {}
     objects: dict[ObjectKey, Object] = {ObjectKey("Namespace", "", DEFAULT): namespaces[DEFAULT]}
-    for placed in reader.placed:
-        value, name = placed.value, qualified_name(placed.value)
-        objects[key_of(value)] = value
+    for one in placed:
+        value, name = one.value, qualified_name(one.value)
+        objects[one.outline.key] = value
         if isinstance(value, Namespace):
             namespaces[name] = value
         elif isinstance(value, Pod):
@@ -148,13 +182,12 @@ def _collect(reader: _Reader) -> Manifests:
             services[name] = value
         elif isinstance(value, ServiceAccount):
             accounts[name] = value
-    return Manifests(namespaces, pods, services, accounts, tuple(reader.ignored), MappingProxyType(objects))
+    return Manifests(namespaces, pods, services, accounts, ignored, MappingProxyType(objects))
 
 
-def key_of(value: Object) -> ObjectKey:
-    """Names an object."""
-    namespace = "" if isinstance(value, Namespace | Node) else value.metadata.namespace
-    return ObjectKey(type(value).__name__, namespace, value.metadata.name)
+def _digest(data: dict[str, object]) -> bytes:
+    """128 bits: no two manifests have the same by chance."""
+    return blake2b(json.dumps(data, sort_keys=True).encode(), digest_size=16).digest()
 
 
 def _expected(message: str) -> str:
