@@ -64,7 +64,7 @@ def honest_name(body: bytes) -> str:
 def test_any_responses(sent: list[xds.DeltaDiscoveryResponse]) -> None:
     store = Store()
     for response in sent:
-        update, reasons = wire.read_response(response, "cluster.local")
+        update, reasons = wire.read_addresses(response, "cluster.local")
         assert len(update.upserts) + len(reasons) <= len(response.resources)
         store.apply(update)
         wire.ack_request(response.nonce, reasons).SerializeToString()

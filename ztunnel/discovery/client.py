@@ -9,17 +9,21 @@ import structlog
 from envoy.service.discovery.v3 import discovery_pb2 as xds  # type: ignore[import-untyped]  # xds-protos has no types
 from grpclib.client import Stream, StreamStreamMethod
 
+from mesh.policy.evaluation import PolicyBook
 from ztunnel.backoff import Backoff
 from ztunnel.config import ControlPlaneSettings, NodeSettings
 from ztunnel.control_plane import CALL_ERRORS, CONNECT_TIMEOUT_S, bearer, describe, open_channel
 from ztunnel.discovery import wire
 from ztunnel.discovery.demand import Answer, Demand
 from ztunnel.discovery.outbox import Outbox
+from ztunnel.discovery.policies import Policies, PolicyUpdate
 from ztunnel.discovery.store import Store, Update
 
 METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 # A control plane restarts in about a second; a minute-long outage must not be followed by a long blindness.
 RECONNECT = Backoff(first_s=0.2, limit_s=5.0)
+# What is waited for under this name is the first answer about policies; no resource has a name like it.
+POLICIES = wire.AUTHORIZATION_TYPE
 
 AdsStream = Stream[xds.DeltaDiscoveryRequest, xds.DeltaDiscoveryResponse]
 
@@ -31,6 +35,7 @@ class Discovery:
 
     Args:
         changed: called when something that decisions were made from means something else now.
+        enforce: called when what connections were let in by means something else now: policies, or the pods of this node.
         clock: seconds, monotonic.
     """
 
@@ -41,14 +46,17 @@ class Discovery:
         changed: Callable[[], None],
         demand: Demand | None = None,
         clock: Callable[[], float] = time.monotonic,
+        enforce: Callable[[], None] = lambda: None,
     ) -> None:
         self.store = Store()
+        self.policies = Policies(PolicyBook(node.trust_domain, node.trust_domain_aliases), node.root_namespace)
         self.connected = False
-        # Of this process's life: the control plane has answered once.
+        # Of this process's life: the control plane has told addresses once.
         self.synced = False
         self._node = node
         self._control_plane = control_plane
         self._changed = changed
+        self._enforce = enforce
         self._demand = Demand() if demand is None else demand
         self._clock = clock
         self._outbox = Outbox()
@@ -77,7 +85,9 @@ class Discovery:
         self._demand.unpin(name)
 
     def settled(self, name: str) -> bool:
-        """Says whether a decision may be made that depends on a name; when not, `settle` waits for it."""
+        """Says whether a decision may be made that depends on a name, or on POLICIES; when not, `settle` waits for it."""
+        if name == POLICIES:
+            return self.policies.synced
         if not self._control_plane.on_demand:
             return self.synced
         answer = self._demand.answer(name)
@@ -92,7 +102,7 @@ class Discovery:
         if not waiting:
             return
         if not self._control_plane.on_demand:
-            waiting = [wire.WILDCARD]
+            waiting = list({name if name == POLICIES else wire.WILDCARD for name in waiting})
         for name in waiting:
             self._ask(name)
         loop = asyncio.get_running_loop()
@@ -112,7 +122,7 @@ class Discovery:
         self._changed()
 
     def _ask(self, name: str) -> None:
-        if self._control_plane.on_demand and self._demand.ask(name, self.store.knows(name), self._clock()):
+        if name != POLICIES and self._control_plane.on_demand and self._demand.ask(name, self.store.knows(name), self._clock()):
             self._outbox.subscribe(name)
             if self._demand.full:
                 self.shed()
@@ -125,7 +135,7 @@ class Discovery:
             async with method.open(metadata=metadata) as stream:
                 async with asyncio.timeout(CONNECT_TIMEOUT_S):
                     await stream.send_request()
-                self._outbox.restart(self._first_request())
+                self._outbox.restart(*self._first_requests())
                 sender = asyncio.create_task(self._send(stream))
                 try:
                     await self._receive(stream)
@@ -133,11 +143,15 @@ class Discovery:
                     sender.cancel()
                     await asyncio.gather(sender, return_exceptions=True)
 
-    def _first_request(self) -> xds.DeltaDiscoveryRequest:
-        """Asks anew for every name, held resources among them, so that what went in the meantime is told to be gone."""
+    def _first_requests(self) -> tuple[xds.DeltaDiscoveryRequest, xds.DeltaDiscoveryRequest]:
+        """Asks anew for every name, held resources among them, so that what went in the meantime is told to be gone.
+
+        Policies first: nobody is let in before them.
+        """
+        policies = wire.first_request(self._node, frozenset((wire.WILDCARD,)), self.policies.versions(), wire.AUTHORIZATION_TYPE)
         versions = self.store.versions()
         names = frozenset((*self._demand.names(), *versions)) if self._control_plane.on_demand else frozenset((wire.WILDCARD,))
-        return wire.first_request(self._node, names, versions)
+        return policies, wire.first_request(self._node, names, versions)
 
     async def _send(self, stream: AdsStream) -> None:
         while True:
@@ -150,21 +164,39 @@ class Discovery:
 
     def take(self, response: xds.DeltaDiscoveryResponse) -> None:
         """Applies one response and acknowledges it; bad resources in it are refused by name."""
-        update, reasons = wire.read_response(response, self._node.trust_domain)
         if not self.connected:
-            log.info("discovery connected", address=self._control_plane.xds, resources=len(update.upserts))
-        self.connected = self.synced = True
-        self._apply(update)
+            log.info("discovery connected", address=self._control_plane.xds, resources=len(response.resources))
+        self.connected = True
+        match response.type_url:
+            case wire.ADDRESS_TYPE:
+                update, reasons = wire.read_addresses(response, self._node.trust_domain)
+                self._apply(update)
+            case wire.AUTHORIZATION_TYPE:
+                policies, reasons = wire.read_policies(response)
+                self._apply_policies(policies)
+            case _:
+                log.error("response refused", type=response.type_url[: wire.MAX_SHOWN])
+                self._outbox.acknowledge(wire.reject_type(response))
+                return
         if reasons:
-            log.error("resources refused", reasons=reasons[: wire.MAX_REASONS], refused=len(reasons))
-        self._outbox.acknowledge(wire.ack_request(response.nonce, reasons))
+            log.error("resources refused", type=response.type_url, reasons=reasons[: wire.MAX_REASONS], refused=len(reasons))
+        self._outbox.acknowledge(wire.ack_request(response.nonce, reasons, response.type_url))
 
     def _apply(self, update: Update) -> None:
+        self.synced = True
         change = self.store.apply(update)
         wrong = self._demand.told(change.appeared, change.gone, self._clock())
         if change.touched or wrong or (change.appeared and not self._control_plane.on_demand):
             self._changed()
+        if self._demand.pinned(change.appeared | change.gone):
+            self._enforce()
         self._wake((*change.appeared, *change.gone, wire.WILDCARD))
+
+    def _apply_policies(self, update: PolicyUpdate) -> None:
+        if self.policies.apply(update):
+            self._changed()
+            self._enforce()
+        self._wake((POLICIES,))
 
     def _wake(self, names: Iterable[str]) -> None:
         for name in names:

@@ -69,6 +69,10 @@ class Demand:
         """The name may go like any other from now on."""
         self._pinned.discard(name)
 
+    def pinned(self, names: frozenset[str]) -> bool:
+        """Says whether one of the names is pinned."""
+        return not self._pinned.isdisjoint(names)
+
     def told(self, appeared: Iterable[str], gone: Iterable[str], now_s: float) -> bool:
         """Notes what an update said; returns whether a decision was made in the belief that one of `appeared` meant nothing."""
         wrong = False

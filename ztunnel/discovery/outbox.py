@@ -9,7 +9,7 @@ from ztunnel.discovery import wire
 
 
 class Outbox:
-    """Filled by anybody, emptied by the one sender of the stream. A new stream starts with nothing but its first request."""
+    """Filled by anybody, emptied by the one sender of the stream. A new stream starts with nothing but its first requests."""
 
     def __init__(self) -> None:
         self._requests: list[xds.DeltaDiscoveryRequest] = []
@@ -17,9 +17,9 @@ class Outbox:
         self._unsubscribe: set[str] = set()
         self._filled = asyncio.Event()
 
-    def restart(self, first: xds.DeltaDiscoveryRequest) -> None:
-        """Forgets what an earlier stream did not send: the first request says it all."""
-        self._requests = [first]
+    def restart(self, *first: xds.DeltaDiscoveryRequest) -> None:
+        """Forgets what an earlier stream did not send: the first requests, one for each type, say it all."""
+        self._requests = list(first)
         self._subscribe.clear()
         self._unsubscribe.clear()
         self._filled.set()

@@ -18,6 +18,7 @@ from mesh.wire.ca_grpc import IstioCertificateServiceBase
 from tests.unit.ztunnel.pki import Root
 from ztunnel.config import ControlPlaneSettings
 from ztunnel.discovery.client import METHOD
+from ztunnel.discovery.wire import ADDRESS_TYPE
 
 NAME = "controlplane.ambient"
 
@@ -27,12 +28,26 @@ class Session:
 
     def __init__(self, stream: Stream[Any, Any]) -> None:
         self._stream = stream
+        # What came while the test asked for another type.
+        self._kept: list[xds.DeltaDiscoveryRequest] = []
         self.ended = asyncio.Event()
 
-    async def receive(self) -> xds.DeltaDiscoveryRequest:
-        request = await self._stream.recv_message()
+    async def receive_any(self) -> xds.DeltaDiscoveryRequest:
+        """Returns the next request of all."""
+        request = self._kept.pop(0) if self._kept else await self._stream.recv_message()
         assert request is not None, "the client ended the stream"
         return request
+
+    async def receive(self, type_url: str = ADDRESS_TYPE) -> xds.DeltaDiscoveryRequest:
+        """Returns the next request of a type; those of one type keep their order."""
+        for position, request in enumerate(self._kept):
+            if request.type_url == type_url:
+                return self._kept.pop(position)
+        while (request := await self._stream.recv_message()) is not None:
+            if request.type_url == type_url:
+                return request
+            self._kept.append(request)
+        raise AssertionError("the client ended the stream")
 
     async def send(self, response: xds.DeltaDiscoveryResponse) -> None:
         await self._stream.send_message(response)

@@ -8,15 +8,17 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from envoy.service.discovery.v3 import discovery_pb2 as xds
 from grpclib.exceptions import GRPCError
 
 from tests.unit.ztunnel import plane as planes
-from tests.unit.ztunnel.discovery.test_wire import packed, response
+from tests.unit.ztunnel.discovery.test_wire import POLICY, packed, packed_policy, response
 from tests.unit.ztunnel.fakes import NODE, eventually, service, workload
 from tests.unit.ztunnel.plane import Plane
 from ztunnel.control_plane import CALL_ERRORS
-from ztunnel.discovery.client import Discovery
+from ztunnel.discovery.client import POLICIES, Discovery
 from ztunnel.discovery.demand import STRANGER_LIFETIME_S, Demand
+from ztunnel.discovery.wire import AUTHORIZATION_TYPE
 
 WEB = "shop/web.shop.svc.cluster.local"
 # Long enough that only an answer, never the time, ends the wait.
@@ -36,9 +38,13 @@ class Node:
 
     def __init__(self, plane: Plane, on_demand: bool = True, demand: Demand | None = None) -> None:
         self.changes = 0
+        self.enforced = 0
         self.clock = Clock()
         settings = plane.settings_for(plane.settings.xds[1], on_demand)
-        self.discovery = Discovery(NODE, settings, self._changed, demand, self.clock)
+        self.discovery = Discovery(NODE, settings, self._changed, demand, self.clock, self._enforce)
+
+    def _enforce(self) -> None:
+        self.enforced += 1
 
     def _changed(self) -> None:
         self.changes += 1
@@ -130,6 +136,98 @@ async def test_a_new_stream_asks_for_all_again_with_versions_and_a_fresh_token(t
         assert discovery.store.workload(pod.uid) == pod, "what was known stays while the control plane is away"
         await again.send(response(removed=(pod.uid, "/10.0.0.1")))
         await eventually(lambda: discovery.store.workload(pod.uid) is None)
+
+
+def policies_told(*resources: xds.Resource, removed: tuple[str, ...] = ()) -> xds.DeltaDiscoveryResponse:
+    return response(*resources, removed=removed, type_url=AUTHORIZATION_TYPE)
+
+
+async def test_policies_are_asked_for_before_addresses_and_waited_for(tmp_path: Path) -> None:
+    async with planes.running(tmp_path) as plane:
+        node = Node(plane)
+        async with serving(node) as discovery:
+            session = await plane.discovery.sessions.get()
+            first = await session.receive_any()
+            assert (first.type_url, list(first.resource_names_subscribe)) == (AUTHORIZATION_TYPE, ["*"])
+            assert not discovery.settled(POLICIES)
+            waiting = asyncio.create_task(discovery.settle((POLICIES,), LONG_S))
+            await session.send(policies_told(packed_policy(POLICY)))
+            await waiting
+            assert discovery.settled(POLICIES)
+            assert discovery.policies.get(POLICY.key) == POLICY
+            assert not discovery.synced, "addresses are another matter"
+            assert (node.changes, node.enforced) == (1, 1)
+            acknowledged = await session.receive(AUTHORIZATION_TYPE)
+            assert (acknowledged.response_nonce, acknowledged.HasField("error_detail")) == ("1", False)
+
+
+@pytest.mark.parametrize("on_demand", [True, False])
+async def test_without_an_answer_about_policies_the_wait_is_bounded(tmp_path: Path, on_demand: bool) -> None:
+    async with planes.running(tmp_path) as plane, serving(Node(plane, on_demand)) as discovery:
+        session = await plane.discovery.sessions.get()
+        await session.send(response())
+        await eventually(lambda: discovery.synced)
+        await discovery.settle((POLICIES,), 0.01)
+        assert not discovery.settled(POLICIES), "nothing is let in by default"
+
+
+async def test_a_bad_policy_is_refused_by_name_and_denies_until_it_is_gone(tmp_path: Path) -> None:
+    async with planes.running(tmp_path) as plane:
+        node = Node(plane)
+        async with serving(node) as discovery:
+            session = await plane.discovery.sessions.get()
+            await session.receive(AUTHORIZATION_TYPE)
+            bad = packed_policy(POLICY)
+            bad.resource.value = b"\xff"
+            await session.send(policies_told(bad))
+            refusal = await session.receive(AUTHORIZATION_TYPE)
+            assert (refusal.error_detail.code, POLICY.key in refusal.error_detail.message) == (3, True)
+            assert discovery.policies.blocking("shop") == POLICY.key
+            session.end()
+            again = await plane.discovery.sessions.get()
+            assert dict((await again.receive(AUTHORIZATION_TYPE)).initial_resource_versions) == {POLICY.key: ""}
+            await again.send(policies_told(removed=(POLICY.key,)))
+            await eventually(lambda: not discovery.policies.blocking("shop"))
+            assert node.enforced == 2
+
+
+async def test_a_new_stream_says_which_policies_are_held(tmp_path: Path) -> None:
+    async with planes.running(tmp_path) as plane, serving(Node(plane)) as discovery:
+        session = await plane.discovery.sessions.get()
+        await session.send(policies_told(packed_policy(POLICY)))
+        await eventually(lambda: discovery.policies.synced)
+        session.end()
+        again = await plane.discovery.sessions.get()
+        request = await again.receive(AUTHORIZATION_TYPE)
+        assert (list(request.resource_names_subscribe), dict(request.initial_resource_versions)) == (["*"], {POLICY.key: "7"})
+        assert discovery.settled(POLICIES), "what was known goes on while the control plane is away"
+
+
+async def test_a_response_of_an_unknown_type_is_refused_and_means_nothing(tmp_path: Path) -> None:
+    async with planes.running(tmp_path) as plane, serving(Node(plane)) as discovery:
+        session = await plane.discovery.sessions.get()
+        await session.send(response(packed(workload("web-1", "10.0.0.1")), type_url="type.googleapis.com/x"))
+        refusal = await session.receive("type.googleapis.com/x")
+        assert (refusal.response_nonce, refusal.error_detail.code) == ("1", 3)
+        assert (discovery.synced, discovery.policies.synced, list(discovery.store.resources())) == (False, False, [])
+
+
+async def test_only_pods_of_this_node_and_policies_concern_live_connections(tmp_path: Path) -> None:
+    async with planes.running(tmp_path) as plane:
+        node = Node(plane)
+        own = workload("own", "10.0.0.1", node="n1")
+        node.discovery.pin(own.uid)
+        async with serving(node) as discovery:
+            session = await plane.discovery.sessions.get()
+            await session.send(response(packed(workload("other", "10.0.0.2"))))
+            await eventually(lambda: discovery.synced)
+            assert node.enforced == 0
+            await session.send(response(packed(own)))
+            await eventually(lambda: discovery.store.workload(own.uid))
+            assert node.enforced == 1
+            await session.send(response(removed=(own.uid,)))
+            await eventually(lambda: discovery.store.workload(own.uid) is None)
+            assert node.enforced == 2
 
 
 async def test_everything_when_asked_for(tmp_path: Path) -> None:
