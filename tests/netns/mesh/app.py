@@ -1,4 +1,4 @@
-"""What runs in the pods of these tests: `python3 app.py PORT` greets each client with the pod's name and the client's address, then echoes.
+"""What runs in the pods of these tests: `python3 app.py PORT…` greets a client with the pod's name and the client's address, then echoes.
 
 It speaks first; and when the client has said its last, it says what is left to say and ends too.
 """
@@ -24,8 +24,10 @@ async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 
 async def main() -> None:
-    server = await asyncio.start_server(talk, ("0.0.0.0", "::"), int(sys.argv[1]), backlog=BACKLOG)
-    await server.serve_forever()
+    async with contextlib.AsyncExitStack() as servers:
+        for port in map(int, sys.argv[1:]):
+            await servers.enter_async_context(await asyncio.start_server(talk, ("0.0.0.0", "::"), port, backlog=BACKLOG))
+        await asyncio.Event().wait()
 
 
 if __name__ == "__main__":

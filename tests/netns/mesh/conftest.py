@@ -8,15 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from lab import api
-from lab.layout import Layout
-from lab.options import CAPTURE_MODES, Options
-from tests.netns.mesh.ground import FAMILIES, Mesh
-from tests.netns.mesh.manifests import FAR, NEAR, manifests
+from lab.options import CAPTURE_MODES
+from tests.netns.mesh.ground import FAMILIES, Mesh, mesh_of
+from tests.netns.mesh.manifests import FAR, MESH, NEAR, PLAIN, TOGGLE, manifests
 
 # A thousand connections at a time have both their ends in the test.
 OPEN_FILES = 8192
-_UP_TIME_LIMIT_S = 90.0
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -35,12 +32,8 @@ def _ends_in_order() -> Iterator[None]:
 
 @pytest.fixture(scope="session", params=CAPTURE_MODES)
 def mesh(request: pytest.FixtureRequest) -> Iterator[Mesh]:
-    layout = Layout(f"mesh{os.getpid()}{request.param[0]}")
-    try:
-        lab = api.up(layout, Options(capture=request.param, settings={"LOG_FORMAT": "json"}), manifests(), time_limit_s=_UP_TIME_LIMIT_S)
-        yield Mesh(lab, request.param)
-    finally:
-        api.down(layout)
+    with mesh_of(f"mesh{os.getpid()}{request.param[0]}", manifests(MESH, PLAIN, TOGGLE), capture=request.param) as mesh:
+        yield mesh
 
 
 @pytest.fixture(params=FAMILIES, ids=["v4", "v6"])

@@ -1,5 +1,6 @@
 """A lab with the mesh, and pods that a test acts in: its sockets are made in their network namespaces."""
 
+import contextlib
 import http.client
 import itertools
 import json
@@ -7,19 +8,23 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from lab import api
 from lab.api import Lab
+from lab.layout import Layout
 from lab.netns import inside
+from lab.options import Options
 from tests.netns.mesh.manifests import APP_PORT, SERVICE, SERVICE_PORT
 
 # Nothing here takes longer on a busy machine; what waits longer has failed.
 PATIENCE_S = 20.0
+_UP_TIME_LIMIT_S = 90.0
 _POLL_S = 0.02
 ADMIN_PORT, METRICS_PORT = 15000, 15020
 FAMILIES = (socket.AF_INET, socket.AF_INET6)
@@ -143,6 +148,17 @@ class Log:
         return self.find(**fields)[0]
 
 
+@contextlib.contextmanager
+def mesh_of(name: str, files: Mapping[str, str], *, capture: str = "ebpf", nodes: int = 2, **settings: str) -> Iterator["Mesh"]:
+    """A lab of these manifests that is gone afterwards, whatever happens."""
+    layout = Layout(name)
+    try:
+        options = Options(nodes, capture, settings={"LOG_FORMAT": "json", **settings})
+        yield Mesh(api.up(layout, options, files, time_limit_s=_UP_TIME_LIMIT_S), capture)
+    finally:
+        api.down(layout)
+
+
 class Mesh:
     """The lab of one capture mode."""
 
@@ -164,9 +180,9 @@ class Mesh:
     def service_address(self, namespace: str, family: socket.AddressFamily) -> str:
         return self._services[f"{namespace}/{SERVICE}"][FAMILIES.index(family)]
 
-    def talk(self, client: Place, server: Place, family: socket.AddressFamily = socket.AF_INET) -> Talk:
+    def talk(self, client: Place, server: Place, family: socket.AddressFamily = socket.AF_INET, port: int = APP_PORT) -> Talk:
         """Connects a pod with another pod's app."""
-        return Talk(client.connect(server.address(family), APP_PORT))
+        return Talk(client.connect(server.address(family), port))
 
     def talk_to_service(self, client: Place, namespace: str, family: socket.AddressFamily = socket.AF_INET) -> Talk:
         return Talk(client.connect(self.service_address(namespace, family), SERVICE_PORT))

@@ -1,4 +1,4 @@
-"""The pods of these tests, on two nodes and in three namespaces: `mesh` is captured, `plain` is not, `toggle` changes."""
+"""The pods of these tests, on two nodes and in namespaces alike: `mesh` and `guest` are captured, `plain` is not, `toggle` changes."""
 
 from pathlib import Path
 
@@ -6,43 +6,46 @@ import yaml
 
 from mesh.enrolment import AMBIENT, MODE_LABEL
 
-APP_PORT = 8000
+APP_PORT, OTHER_PORT = 8000, 8001
 SERVICE_PORT = 80
-MESH, PLAIN, TOGGLE = "mesh", "plain", "toggle"
+MESH, GUEST, PLAIN, TOGGLE = "mesh", "guest", "plain", "toggle"
 # Each namespace has a client on node1, and a server on each node: "near" beside the client, "far" away from it.
 CLIENT, NEAR, FAR = "client", "near", "far"
 NODES = {CLIENT: "node1", NEAR: "node1", FAR: "node2"}
 SERVICE = "web"
 
 
-def manifests() -> dict[str, str]:
+def manifests(*namespaces: str) -> dict[str, str]:
     """The text of the manifests by file name."""
-    return {f"{namespace}.yaml": yaml.safe_dump_all(_objects(namespace)) for namespace in (MESH, PLAIN, TOGGLE)}
+    return {f"{namespace}.yaml": yaml.safe_dump_all(_objects(namespace)) for namespace in namespaces}
 
 
 def _objects(namespace: str) -> list[dict[str, object]]:
-    labels = {MODE_LABEL: AMBIENT} if namespace == MESH else {}
-    accounts = [_object("ServiceAccount", namespace, name) for name in (CLIENT, SERVICE)]
+    labels = {MODE_LABEL: AMBIENT} if namespace in (MESH, GUEST) else {}
+    accounts = [manifest("ServiceAccount", namespace, name) for name in (CLIENT, SERVICE)]
     service = {"selector": {"app": SERVICE}, "ports": [{"port": SERVICE_PORT, "targetPort": APP_PORT}]}
     return [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}},
         *accounts,
-        _object("Service", namespace, SERVICE, spec=service),
-        *(_pod(namespace, name) for name in NODES),
+        manifest("Service", namespace, SERVICE, spec=service),
+        *(pod(namespace, name, NODES[name], CLIENT if name == CLIENT else SERVICE) for name in NODES),
     ]
 
 
-def _pod(namespace: str, name: str) -> dict[str, object]:
-    role = CLIENT if name == CLIENT else SERVICE
-    command = ["python3", str(Path(__file__).parent / "app.py"), str(APP_PORT)]
+def pod(namespace: str, name: str, node: str, role: str, **labels: str) -> dict[str, object]:
+    """A pod of the app; its role is its service account and its label `app`."""
+    command = ["python3", str(Path(__file__).parent / "app.py"), str(APP_PORT), str(OTHER_PORT)]
+    ports = [{"name": "talk", "containerPort": APP_PORT}, {"name": "other", "containerPort": OTHER_PORT}]
     spec = {
-        "nodeName": NODES[name],
+        "nodeName": node,
         "serviceAccountName": role,
         "terminationGracePeriodSeconds": 1,
-        "containers": [{"name": "app", "command": command, "ports": [{"containerPort": APP_PORT}]}],
+        "containers": [{"name": "app", "command": command, "ports": ports}],
     }
-    return _object("Pod", namespace, name, labels={"app": role}, spec=spec)
+    return manifest("Pod", namespace, name, labels={"app": role, "pod": name, **labels}, spec=spec)
 
 
-def _object(kind: str, namespace: str, name: str, labels: dict[str, str] | None = None, **more: object) -> dict[str, object]:
-    return {"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": namespace, "labels": labels or {}}, **more}
+def manifest(
+    kind: str, namespace: str, name: str, labels: dict[str, str] | None = None, api: str = "v1", **more: object
+) -> dict[str, object]:
+    return {"apiVersion": api, "kind": kind, "metadata": {"name": name, "namespace": namespace, "labels": labels or {}}, **more}
