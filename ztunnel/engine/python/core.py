@@ -92,6 +92,17 @@ class Core:
         for relay in [relay for relay in self.relays if relay.key in keys]:
             relay.end(cause, detail)
 
+    def set_contexts(self, identity: str, contexts: Contexts) -> None:
+        """New tunnels of the identity use these. Those that live go on, unless the lists name their peer."""
+        before = self.contexts.get(identity)
+        self.contexts[identity] = contexts
+        if before is None or before.basis != contexts.basis:
+            self.pool.retire(identity)
+        if before is None or before.revocations is not contexts.revocations:
+            inbound = [tunnel for pod in (*self.pods.values(), *self.leaving) if pod.identity == identity for tunnel in pod.tunnels]
+            for tunnel in (*inbound, *self.pool.of(identity)):
+                tunnel.heed(contexts.revocations)
+
     def drain_pod(self, pod: Pod, timeout_s: float) -> None:
         """No new connections; those that live may end by themselves until the time is up."""
         pod.leaving = True

@@ -1,5 +1,6 @@
 """TLS contexts from credentials in memory."""
 
+import hashlib
 import os
 import ssl
 from dataclasses import dataclass
@@ -7,28 +8,43 @@ from typing import cast
 
 from mesh.errors import CredentialError
 from ztunnel.engine.interface import Credentials
+from ztunnel.engine.python.revocation import Revocations, read_revocations
 
 ALPN = "h2"
 
 
 @dataclass(frozen=True, slots=True)
 class Contexts:
-    """What opens and what accepts tunnels under one identity."""
+    """What opens and what accepts tunnels under one identity, and whom it does not hear.
+
+    `basis` is a digest of what the contexts are made of; lists are not part of it.
+    """
 
     client: ssl.SSLContext
     server: ssl.SSLContext
+    revocations: Revocations
+    basis: bytes
 
 
-def make_contexts(credentials: Credentials) -> Contexts:
+def make_contexts(credentials: Credentials, before: Contexts | None = None) -> Contexts:
     """Builds both contexts: TLS 1.3 alone, both ends prove themselves, ALPN h2.
 
+    Args:
+        before: what the identity has so far; its contexts are kept where nothing but the lists is new.
     Raises:
-        CredentialError: chain, key and roots do not fit together or cannot be read.
+        CredentialError: chain, key, roots and lists do not fit together or cannot be read.
     """
+    parts = (credentials.certificate_chain, credentials.private_key, credentials.roots)
+    basis = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).digest()
     try:
-        return Contexts(_context(ssl.PROTOCOL_TLS_CLIENT, credentials), _context(ssl.PROTOCOL_TLS_SERVER, credentials))
+        if before is not None and before.basis == basis:
+            client, server = before.client, before.server
+        else:
+            client, server = _context(ssl.PROTOCOL_TLS_CLIENT, credentials), _context(ssl.PROTOCOL_TLS_SERVER, credentials)
     except (ssl.SSLError, ValueError) as error:
         raise CredentialError(f"unusable credentials: {error}") from error
+    revocations = read_revocations(credentials.revoked, credentials.roots + b"\n" + credentials.certificate_chain)
+    return Contexts(client, server, revocations, basis)
 
 
 def _context(protocol: int, credentials: Credentials) -> ssl.SSLContext:

@@ -57,8 +57,7 @@ class PythonEngine:
         self._core.drain_pod(leaving, drain_timeout_s)
 
     def set_credentials(self, identity: str, credentials: Credentials) -> None:
-        self._core.contexts[identity] = make_contexts(credentials)
-        self._core.pool.retire(identity)
+        self._core.set_contexts(identity, make_contexts(credentials, self._core.contexts.get(identity)))
         for pod in self._core.pods.values():
             if pod.identity == identity:
                 self._accept_hbone(pod)

@@ -28,6 +28,7 @@ class InboundTunnel(Tunnel):
         super().__init__(core, Role.SERVER)
         self.pod = pod
         self.address = address
+        self.revocations = contexts.revocations
         self._bucket = core.reactor.deadlines.set(HANDSHAKE_TIMEOUT_S, self)
         pod.tunnels.add(self)
         core.handshakes += 1

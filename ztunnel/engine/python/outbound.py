@@ -42,6 +42,7 @@ class OutboundTunnel(Tunnel):
             self.fail(Cause.TLS_FAILURE, f"no credentials for {self.key[0]}")
             return
         self._bucket = self._core.reactor.deadlines.set(HANDSHAKE_TIMEOUT_S, self)
+        self.revocations = contexts.revocations
         self.channel = Channel(self._core.reactor, sock, contexts.client, self, server_side=False)
         self.channel.start()
 
@@ -74,9 +75,10 @@ class OutboundTunnel(Tunnel):
         super()._on_event(event)
 
     def on_go_away(self) -> None:
-        self._draining = True
-        self._core.pool.remove(self)
-        self.on_stream_gone()
+        if not self.closed:
+            self._draining = True
+            self._core.pool.set_aside(self)
+            self.on_stream_gone()
 
     def on_stream_gone(self) -> None:
         if self._draining and not self.http2.streams:
@@ -95,9 +97,11 @@ class Pool:
     def __init__(self, core: "Core") -> None:
         self._core = core
         self._tunnels: dict[PoolKey, list[OutboundTunnel]] = {}
+        # Those that take no new streams and have some left.
+        self._aside: set[OutboundTunnel] = set()
 
     def __len__(self) -> int:
-        return sum(map(len, self._tunnels.values()))
+        return len(self._aside) + sum(map(len, self._tunnels.values()))
 
     def acquire(self, key: PoolKey, stock: Stock) -> OutboundTunnel:
         """A tunnel that takes one more stream; a new one begins to connect at once and takes streams meanwhile."""
@@ -110,7 +114,13 @@ class Pool:
         self._core.reactor.soon(tunnel.start, stock)
         return tunnel
 
+    def set_aside(self, tunnel: OutboundTunnel) -> None:
+        """It takes no new streams."""
+        self.remove(tunnel)
+        self._aside.add(tunnel)
+
     def remove(self, tunnel: OutboundTunnel) -> None:
+        self._aside.discard(tunnel)
         tunnels = self._tunnels.get(tunnel.key, [])
         if tunnel in tunnels:
             tunnels.remove(tunnel)
@@ -118,10 +128,14 @@ class Pool:
                 del self._tunnels[tunnel.key]
 
     def retire(self, identity: str) -> None:
-        """New connections of this identity use new tunnels (its certificate changed); existing ones go on."""
-        for key in [key for key in self._tunnels if key[0] == identity]:
-            for tunnel in list(self._tunnels[key]):
-                tunnel.on_go_away()
+        """New connections of this identity use new tunnels (its certificate or its trust changed); existing ones go on."""
+        for tunnel in self.of(identity):
+            tunnel.on_go_away()
+
+    def of(self, identity: str) -> list[OutboundTunnel]:
+        """All tunnels that prove this identity."""
+        pooled = [tunnel for key, tunnels in self._tunnels.items() if key[0] == identity for tunnel in tunnels]
+        return pooled + [tunnel for tunnel in self._aside if tunnel.key[0] == identity]
 
     def close_pod(self, pod: int) -> None:
         for key in [key for key in self._tunnels if key[3] == pod]:

@@ -9,6 +9,7 @@ from ztunnel.engine.interface import Cause
 from ztunnel.engine.python.channel import Channel
 from ztunnel.engine.python.credentials import peer_identity
 from ztunnel.engine.python.reactor import HEADER_BYTES
+from ztunnel.engine.python.revocation import NO_LISTS, Revocations
 from ztunnel.hbone import (
     Connection,
     ConnectionFailed,
@@ -51,6 +52,7 @@ class Tunnel:
         self.full = False
         self.closed = False
         self.peer = ""
+        self.revocations = NO_LISTS
         # The peer is who it must be. Not a byte is sent before, not even when the tunnel fails.
         self.trusted = False
         self._queued_bytes = 0
@@ -102,10 +104,14 @@ class Tunnel:
         if self.channel is None:
             raise AssertionError("secured without a channel")
         try:
-            self.peer = peer_identity(self.channel.tls)
+            peer = peer_identity(self.channel.tls)
         except CredentialError as error:
             self.fail(Cause.TLS_FAILURE, str(error))
             return
+        if reason := self.revocations.reason_against(self.channel.tls):
+            self.fail(Cause.CERTIFICATE_REVOKED, f"{peer}: {reason}")
+            return
+        self.peer = peer
         self.on_peer()
         if not self.closed:
             self.trusted = True
@@ -114,6 +120,12 @@ class Tunnel:
 
     def on_peer(self) -> None:
         """The peer's identity is known."""
+
+    def heed(self, revocations: Revocations) -> None:
+        """From now on these lists hold. A peer that they name is not heard any longer."""
+        self.revocations = revocations
+        if self.trusted and self.channel is not None and not self.closed and (reason := revocations.reason_against(self.channel.tls)):
+            self.fail(Cause.CERTIFICATE_REVOKED, f"{self.peer}: {reason}")
 
     def on_plaintext(self, data: memoryview) -> None:
         events = self.http2.receive(data, self._core.reactor.now())
