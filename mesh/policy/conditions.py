@@ -30,6 +30,7 @@ class Reason(enum.StrEnum):
     DRY_RUN = "DryRun"
     REQUIRES_WAYPOINT = "RequiresWaypoint"
     TARGETS_WAYPOINT = "TargetsWaypoint"
+    OVERRIDDEN = "Overridden"
     REFUSED = "Refused"
 
 
@@ -79,7 +80,7 @@ def accepted() -> Condition:
     return Condition(ConditionType.ACCEPTED, True, Reason.ACCEPTED, "every field is understood")
 
 
-def refused(problems: Sequence[Problem], instead: str) -> tuple[Condition, ...]:
+def refused(problems: Sequence[Problem], instead: str) -> tuple[Condition, Condition]:
     """Returns the status of a policy that is not enforced as written.
 
     Args:

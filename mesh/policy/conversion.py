@@ -26,6 +26,7 @@ _ACTIONS = {"ALLOW": PolicyAction.ALLOW, "DENY": PolicyAction.DENY}
 # They are for a proxy that asks another program, or writes a log of requests.
 _OTHER_ACTIONS = ("CUSTOM", "AUDIT")
 _EVERYTHING: Rule = ()
+_IN_DRY_RUN = "; in dry run, what it would deny is logged and let in"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ def convert_policy(policy: AuthorizationPolicy, settings: MeshSettings) -> Conve
         return Converted(None, refused([*problems, unsupported], "nothing is enforced"))
     action = _ACTIONS.get(spec.action, PolicyAction.DENY)
     if problems:
-        return Converted(_authorization(policy, settings, action, _instead(action)), refused(problems, _said_instead(action)))
+        return Converted(_authorization(policy, settings, action, _instead(action)), refused(problems, _said_instead(action, policy)))
     return Converted(_authorization(policy, settings, action, rules), (accepted(), _enforcement(policy, rules, reader.beyond_l4)))
 
 
@@ -78,10 +79,9 @@ def _instead(action: PolicyAction) -> tuple[Rule, ...]:
     return () if action is PolicyAction.ALLOW else (_EVERYTHING,)
 
 
-def _said_instead(action: PolicyAction) -> str:
-    if action is PolicyAction.ALLOW:
-        return "until it is repaired, it allows nothing to the workloads that it selects"
-    return "until it is repaired, it denies everything to the workloads that it selects"
+def _said_instead(action: PolicyAction, policy: AuthorizationPolicy) -> str:
+    does = "allows nothing" if action is PolicyAction.ALLOW else "denies everything"
+    return f"until it is repaired, it {does} to the workloads that it selects{_IN_DRY_RUN if _dry_run(policy) else ''}"
 
 
 def _problems_of_spec(policy: AuthorizationPolicy) -> Iterator[Problem]:
@@ -116,19 +116,19 @@ def _status_at_waypoint(problems: list[Problem]) -> tuple[Condition, ...]:
 
 
 def _enforcement(policy: AuthorizationPolicy, rules: tuple[Rule, ...], beyond_l4: list[str]) -> Condition:
-    status, reason, message = True, Reason.ENFORCED, "by the node proxies, as it is written"
+    status, reason, message = True, Reason.ENFORCED, "as it is written"
     if beyond_l4:
         status, reason = False, Reason.REQUIRES_WAYPOINT
-        message = f"only a waypoint can enforce {listed(beyond_l4)}. Here {_without(policy.spec.action, rules)}"
+        message = f"only a waypoint can enforce {listed(beyond_l4)}. {_without(policy.spec.action, rules)}"
     elif not rules:
-        message = "it has no rules, and so allows nothing" if policy.spec.action == "ALLOW" else "it has no rules, and so denies nothing"
+        message = f"it has no rules, and so {'allows' if policy.spec.action == 'ALLOW' else 'denies'} nothing"
     if _dry_run(policy):
-        return Condition(ConditionType.ENFORCED_AT_L4, False, Reason.DRY_RUN, f"what it would deny is logged and not denied: {message}")
+        status, reason, message = False, Reason.DRY_RUN, message + _IN_DRY_RUN
     return Condition(ConditionType.ENFORCED_AT_L4, status, reason, message)
 
 
 def _without(action: str, rules: tuple[Rule, ...]) -> str:
     """Says what is left of a policy without what only a waypoint can enforce."""
     if action == "DENY":
-        return "it denies everything" if _EVERYTHING in rules else "its rules deny without that, and so deny more than is written"
-    return "rules with that never match" + ("" if rules else ": it allows nothing")
+        return "Without that it denies " + ("everything" if _EVERYTHING in rules else "more than is written")
+    return "A rule with that never matches" + ("" if rules else ", and no other is left: it allows nothing")

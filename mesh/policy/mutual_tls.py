@@ -90,13 +90,25 @@ def _name(kind: str, ports: tuple[int, ...]) -> str:
     return f"mutual_tls_{kind}_" + (numbers if len(ports) <= MAX_PORTS_IN_NAME else hashlib.sha256(numbers.encode()).hexdigest()[:32])
 
 
-def peer_conditions(policy: PeerAuthentication) -> tuple[Condition, ...]:
-    """Returns the status of a PeerAuthentication."""
+def peer_conditions(policy: PeerAuthentication, counting: PeerAuthentication | None = None) -> tuple[Condition, ...]:
+    """Returns the status of a PeerAuthentication.
+
+    Args:
+        counting: the `oldest` of its level, for one without a selector; those with one may be rivals on single workloads only.
+    """
+    accepted_or_not, enforced_or_not = _verdict(policy)
+    if counting is None or counting.metadata.name == policy.metadata.name:
+        return accepted_or_not, enforced_or_not
+    message = f"{counting.metadata.namespace}/{counting.metadata.name} is older, and counts alone"
+    return accepted_or_not, Condition(ConditionType.ENFORCED_AT_L4, False, Reason.OVERRIDDEN, message)
+
+
+def _verdict(policy: PeerAuthentication) -> tuple[Condition, Condition]:
     if problems := tuple(_misunderstood(policy)):
         return refused(problems, "until it is repaired, it counts as STRICT on every port")
     if disabled := tuple(_disabled(policy)):
         return refused(disabled, "it counts as UNSET there; the rest is enforced")
-    return accepted(), Condition(ConditionType.ENFORCED_AT_L4, True, Reason.ENFORCED, "by the node proxies, as it is written")
+    return accepted(), Condition(ConditionType.ENFORCED_AT_L4, True, Reason.ENFORCED, "as it is written")
 
 
 def _mode(policy: PeerAuthentication) -> Mode | None:
@@ -118,7 +130,9 @@ def _modes(policy: PeerAuthentication) -> Iterator[tuple[str, MutualTlsMode]]:
 def _disabled(policy: PeerAuthentication) -> Iterator[Problem]:
     for path, one in _modes(policy):
         if one.mode == _DISABLE:
-            yield Problem(path, Reason.UNSUPPORTED_VALUE, "a pod of the mesh takes mutual TLS wherever it is asked for it")
+            yield Problem(
+                path, Reason.UNSUPPORTED_VALUE, "DISABLE is not supported: a pod of the mesh takes mutual TLS from all who offer it"
+            )
 
 
 def _misunderstood(policy: PeerAuthentication) -> Iterator[Problem]:

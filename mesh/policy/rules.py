@@ -28,7 +28,7 @@ _SOURCE: Mapping[str, tuple[str, _Reader]] = {
 }
 _OPERATION: Mapping[str, tuple[str, _Reader]] = {"ports": ("destination_ports", _plainly(read_port))}
 # Source: Istio, "Authorization Policy Conditions".
-_WHEN: Mapping[str, tuple[str, _Reader]] = {
+L4_CONDITIONS: Mapping[str, tuple[str, _Reader]] = {
     "source.ip": ("source_ips", _plainly(read_network)),
     "source.namespace": ("namespaces", _plainly(read_text)),
     "source.principal": ("principals", _plainly(read_principal)),
@@ -92,8 +92,8 @@ class RuleReader:
     def _condition(self, when: When, path: str) -> Match:
         if not when.values and not when.not_values:
             self._refuse(path, Reason.CONTRADICTION, "values or notValues")
-        if when.key in _WHEN:
-            target, read = _WHEN[when.key]
+        if when.key in L4_CONDITIONS:
+            target, read = L4_CONDITIONS[when.key]
             values = self._values(when.values, read, path + ".values")
             return Match(**{target: values, _NOT + target: self._values(when.not_values, read, path + ".notValues")})
         if _WAYPOINT_KEY.fullmatch(when.key):

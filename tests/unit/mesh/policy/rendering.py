@@ -1,0 +1,46 @@
+"""Policies, and what became of them, as text that people can compare with the manifest."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+
+from mesh.policy.conditions import Condition
+from mesh.policy.model import Authorization, Match, Rule, ServiceAccountMatch, TextMatch
+from mesh.policy.mutual_tls import MutualTls
+
+
+def render_policy(policy: Authorization | None, conditions: Iterable[Condition]) -> str:
+    lines = ["  nothing at layer 4"] if policy is None else [*_policy(policy)]
+    return "\n".join([*lines, *render_conditions(conditions)])
+
+
+def render_conditions(conditions: Iterable[Condition]) -> list[str]:
+    return [f"  {one.type} {one.status} {one.reason}: {one.message}" for one in conditions]
+
+
+def render_mutual_tls(mutual_tls: MutualTls, policy: Authorization | None) -> str:
+    lines = [f"  {mutual_tls.mode.value}", *(f"  {mode.value} on {port}" for port, mode in mutual_tls.ports.items())]
+    return "\n".join([*lines, *([f"  lists {policy.key}", *_policy(policy)] if policy else [])])
+
+
+def _policy(policy: Authorization) -> Iterable[str]:
+    yield f"  {policy.action.name} {policy.scope.name}{' DRY RUN' if policy.dry_run else ''}"
+    for rule in policy.rules:
+        yield from _rule(rule)
+
+
+def _rule(rule: Rule) -> Iterable[str]:
+    if not rule:
+        yield "  - everything"
+    for number, clause in enumerate(rule):
+        yield f"  {'and' if number else '-'} {' or '.join(f'({_match(one)})' for one in clause)}"
+
+
+def _match(match: Match) -> str:
+    values: Mapping[str, tuple[object, ...]] = {one.name: getattr(match, one.name) for one in fields(match)}
+    return " ".join(f"{name}=[{' '.join(map(_value, found))}]" for name, found in values.items() if found)
+
+
+def _value(value: object) -> str:
+    if isinstance(value, TextMatch):
+        return f"{value.kind.value}:{value.text}"
+    return f"{value.namespace}/{value.name}" if isinstance(value, ServiceAccountMatch) else str(value)
