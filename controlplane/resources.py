@@ -1,86 +1,71 @@
-"""What a snapshot looks like in xDS: named resources with a version of their content."""
+"""What the mesh looks like in xDS: named resources with a version of their content, rendered when somebody first wants them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from hashlib import sha256
-from types import MappingProxyType
 
-from mesh.model import Service, Snapshot, Workload
+from envoy.service.discovery.v3 import discovery_pb2  # type: ignore[import-untyped]  # xds-protos has no types
+
+from mesh.model import Service, Workload
+from mesh.policy.model import Authorization
 from mesh.wire import workload_pb2 as pb
 from mesh.wire.convert import resource_names, service_to_wire, workload_to_wire
+from mesh.wire.policies import authorization_to_wire
 
 ADDRESS_TYPE = "type.googleapis.com/istio.workload.Address"
 AUTHORIZATION_TYPE = "type.googleapis.com/istio.security.Authorization"
 # 64 bits: a version only has to differ from the one that a client holds of the same resource.
 _VERSION_DIGITS = 16
 
+Source = Workload | Service | Authorization
 
-@dataclass(frozen=True, slots=True)
+
 class Resource:
-    """One resource as it is sent.
+    """One resource of either type.
 
+    It is rendered once, and not before it is wanted: of a large cluster's resources most nodes want few.
     Args:
-        source: what it says, to compare with.
-        body: serialised, the same bytes for the same content.
-        version: of the body.
+        source: what it says.
     """
 
-    source: Workload | Service
-    name: str
-    aliases: tuple[str, ...]
-    body: bytes
-    version: str
+    __slots__ = ("_field", "_version", "aliases", "name", "source")
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.name, self.aliases = (source.key, ()) if isinstance(source, Authorization) else resource_names(source)
+        self._field = b""
+        self._version = ""
+
+    @property
+    def version(self) -> str:
+        """Of the content: the same in every process and after every restart."""
+        if not self._field:
+            self._render()
+        return self._version
+
+    @property
+    def field(self) -> bytes:
+        """The resource as it stands in a response: the whole of its field `resources`, serialised."""
+        if not self._field:
+            self._render()
+        return self._field
+
+    @property
+    def services(self) -> Mapping[str, object]:
+        """By key the services that it backs."""
+        return self.source.services if isinstance(self.source, Workload) else {}
+
+    def _render(self) -> None:
+        type_url, body = render_body(self.source)
+        self._version = sha256(body).hexdigest()[:_VERSION_DIGITS]
+        message = discovery_pb2.DeltaDiscoveryResponse()
+        resource = message.resources.add(name=self.name, aliases=self.aliases, version=self._version)
+        resource.resource.type_url, resource.resource.value = type_url, body
+        self._field = message.SerializeToString()
 
 
-@dataclass(frozen=True, slots=True)
-class Resources:
-    """All resources of one type.
-
-    Args:
-        generation: of the snapshot.
-        by_name: by primary name.
-        aliases: the primary name for each alias.
-        backing: the primary names of the workloads behind each service, by the service's.
-    """
-
-    generation: int
-    by_name: Mapping[str, Resource]
-    aliases: Mapping[str, str]
-    backing: Mapping[str, frozenset[str]]
-
-    def lookup(self, name: str) -> frozenset[str]:
-        """Returns the primary names that a subscription to `name` brings; empty when nothing has that name.
-
-        A service brings its workloads, since a connection to it needs them at once.
-        """
-        primary = name if name in self.by_name else self.aliases.get(name)
-        return frozenset((primary,)) | self.backing.get(primary, frozenset()) if primary is not None else frozenset()
-
-
-NOTHING = Resources(0, MappingProxyType({}), MappingProxyType({}), MappingProxyType({}))
-
-
-def address_resources(snapshot: Snapshot, previous: Resources = NOTHING) -> Resources:
-    """Renders a snapshot; what did not change since `previous` is taken over and not serialised again."""
-    by_name: dict[str, Resource] = {}
-    aliases: dict[str, str] = {}
-    backing: dict[str, set[str]] = {}
-    # Services last: should a virtual IP be a node's address too, its alias names the service.
-    sources: tuple[Workload | Service, ...] = (*snapshot.workloads.values(), *snapshot.services.values())
-    for source in sources:
-        resource = _render(source, previous)
-        by_name[resource.name] = resource
-        aliases.update(dict.fromkeys(resource.aliases, resource.name))
-        for service in source.services if isinstance(source, Workload) else ():
-            backing.setdefault(service, set()).add(resource.name)
-    return Resources(snapshot.generation, by_name, aliases, {service: frozenset(uids) for service, uids in backing.items()})
-
-
-def _render(source: Workload | Service, previous: Resources) -> Resource:
-    name, aliases = resource_names(source)
-    known = previous.by_name.get(name)
-    if known is not None and known.source == source:
-        return known
+def render_body(source: Source) -> tuple[str, bytes]:
+    """Returns the type of a resource and what it says, serialised: the same bytes for the same content."""
+    if isinstance(source, Authorization):
+        return AUTHORIZATION_TYPE, authorization_to_wire(source).SerializeToString(deterministic=True)
     address = pb.Address(workload=workload_to_wire(source)) if isinstance(source, Workload) else pb.Address(service=service_to_wire(source))
-    body = address.SerializeToString(deterministic=True)
-    return Resource(source, name, aliases, body, sha256(body).hexdigest()[:_VERSION_DIGITS])
+    return ADDRESS_TYPE, address.SerializeToString(deterministic=True)

@@ -1,32 +1,38 @@
-"""The directory of manifests as a source of snapshots: read, re-read on change, the last good state kept."""
+"""The directory of manifests as a source of changes: read, re-read where it changed, the last good state kept."""
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+import os
+import stat
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
 import watchfiles
 
+from controlplane.manifest_files import ManifestFiles
+from mesh.catalogue.changes import ObjectChange
 from mesh.errors import ConfigError, ConfigErrors
-from mesh.manifests import Manifests, parse_manifests
+from mesh.manifests import SUFFIXES, Reading, read_manifest
 from mesh.yaml_documents import MAX_FILE_CHARACTERS
 
 _log = structlog.get_logger()
-SUFFIXES = (".yaml", ".yml")
-# A cluster of our size in one file per object.
-MAX_FILES = 20_000
+# A cluster of 100,000 workloads in one file per object, and as many other objects.
+MAX_FILES = 250_000
 # One `kubectl apply` writes several files: wait until nothing came for STEP, and DEBOUNCE at most. A label reaches the nodes within 200 ms.
 STEP_MS = 20
 DEBOUNCE_MS = 100
-# Notifications can be lost (a queue that overflows, a file system of another machine); a look at names, times and sizes is cheap.
+# Notifications can be lost (a queue that overflows, a file system of another machine), and the target of a link changes without one:
+# a look at names, times and sizes is cheap. In a directory of many files it takes this share of the time at most.
 RESCAN_MS = 1000
+RESCAN_SHARE = 0.02
 
 # Objects of other kinds that a log line names.
 MAX_LOGGED = 20
 
-# What tells one reading from the next without opening a file: name, time of change, size, inode.
-Signature = frozenset[tuple[str, int, int, int]]
+# What tells one reading of a file from the next without opening it: time of change, size, inode.
+Stamp = tuple[int, int, int]
 
 
 @dataclass(slots=True)
@@ -34,12 +40,15 @@ class ManifestDirectory:
     """Follows a directory.
 
     Args:
-        publish: called with every good reading, first and later ones.
+        publish: called with the changes of every good reading: of the first one whatever it holds, of later ones where there are any.
     """
 
     path: Path
-    publish: Callable[[Manifests], None]
-    seen: Signature | None = None
+    publish: Callable[[list[ObjectChange]], Awaitable[None]]
+    files: ManifestFiles = field(default_factory=ManifestFiles)
+    stamps: dict[str, Stamp] = field(default_factory=dict)
+    published: bool = False
+    next_scan: float = 0.0
     known_errors: frozenset[str] = frozenset()
     known_ignored: tuple[str, ...] = ()
 
@@ -60,31 +69,80 @@ class ManifestDirectory:
             stop_event=stopping,
             rust_timeout=RESCAN_MS,
             yield_on_timeout=True,
+            recursive=False,
         )
-        async for _ in watch:
-            await self.refresh()
+        async for events in watch:
+            names = self._named(events)
+            if names or events or time.monotonic() >= self.next_scan:
+                await self.refresh(names)
 
-    async def refresh(self) -> None:
-        """Reads the directory if anything in it changed. What is wrong is logged once, and leaves the last good state as it is."""
+    async def refresh(self, names: frozenset[str] = frozenset()) -> None:
+        """Reads what changed. What is wrong is logged once, and leaves the last good state as it is.
+
+        Args:
+            names: of the files that may have changed; none: any may have.
+        """
         try:
-            signature = await asyncio.to_thread(scan, self.path)
-        except OSError as error:
-            self._report((ConfigError(str(self.path), error.strerror, "a readable directory"),))
-            return
-        if signature == self.seen:
-            return
-        self.seen = signature
-        try:
-            manifests = await asyncio.to_thread(lambda: parse_manifests(read_files(self.path, signature)))
+            changed = await asyncio.to_thread(self._look, names)
+            if not changed and self.published:
+                return
+            changes = await asyncio.to_thread(self._read, changed)
         except ConfigErrors as broken:
             self._report(broken.errors)
             return
+        except OSError as error:
+            self._report((ConfigError(str(self.path), error.strerror, "a readable directory"),))
+            return
         self._report(())
-        _log.info("manifests_read", files=len(signature), pods=len(manifests.pods), services=len(manifests.services))
-        if manifests.ignored != self.known_ignored:
-            self.known_ignored = manifests.ignored
-            _log.info("manifests_ignored", count=len(manifests.ignored), objects=manifests.ignored[:MAX_LOGGED])
-        self.publish(manifests)
+        _log.info("manifests_read", files=len(self.files), read=len(changed), changes=len(changes))
+        if (ignored := self.files.ignored) != self.known_ignored:
+            self.known_ignored = ignored
+            _log.info("manifests_ignored", count=len(ignored), objects=ignored[:MAX_LOGGED])
+        if changes or not self.published:
+            self.published = True
+            await self.publish(changes)
+
+    def _named(self, events: Iterable[tuple[object, str]]) -> frozenset[str]:
+        """Returns the manifests that the events are about; none where they are about anything else."""
+        paths = [Path(path) for _, path in events]
+        plain = all(path.parent == self.path and is_manifest(path.name) for path in paths)
+        return frozenset(path.name for path in paths) if plain else frozenset()
+
+    def _look(self, names: frozenset[str]) -> frozenset[str]:
+        """Returns the files that are other than they were, come or gone; remembers how they are now.
+
+        Raises:
+            ConfigErrors: there are too many.
+            OSError: the directory cannot be read.
+        """
+        began = time.monotonic()
+        if names:
+            stamps = {name: found for name in names if (found := stamp(self.path / name)) is not None}
+            known = {name: self.stamps[name] for name in names & self.stamps.keys()}
+        else:
+            stamps, known = scan(self.path), self.stamps
+            self.next_scan = began + (time.monotonic() - began) / RESCAN_SHARE
+        if (count := len(self.stamps.keys() | stamps.keys())) > MAX_FILES:
+            raise ConfigErrors((ConfigError(str(self.path), count, f"at most {MAX_FILES} files"),))
+        changed = frozenset(name for name in stamps.keys() | known.keys() if stamps.get(name) != known.get(name))
+        for name in changed:
+            self.stamps.pop(name, None)
+        self.stamps.update((name, stamps[name]) for name in changed & stamps.keys())
+        return changed
+
+    def _read(self, changed: frozenset[str]) -> list[ObjectChange]:
+        """Takes in the files that changed, and returns what that changes.
+
+        Raises:
+            ConfigErrors: everything that is wrong, in these files or any other.
+        """
+        for name in sorted(changed):
+            reading = read_file(self.path, name) if name in self.stamps else None
+            if reading is None:
+                self.files.remove(name)
+            else:
+                self.files.put(name, reading)
+        return self.files.take_changes()
 
     def _report(self, errors: tuple[ConfigError, ...]) -> None:
         for error in errors:
@@ -95,41 +153,36 @@ class ManifestDirectory:
         self.known_errors = frozenset(map(str, errors))
 
 
-def scan(directory: Path) -> Signature:
-    """Lists the manifests in a directory; hidden files are not manifests, nor is what is no regular file."""
-    found = set()
-    for path in directory.iterdir():
-        if path.suffix in SUFFIXES and not path.name.startswith(".") and path.is_file():
-            try:
-                status = path.stat()
-            except FileNotFoundError:
-                continue
-            found.add((path.name, status.st_mtime_ns, status.st_size, status.st_ino))
-    return frozenset(found)
+def is_manifest(name: str) -> bool:
+    """Hidden files are none: editors and those who replace a file at once leave such for a moment."""
+    return name.endswith(SUFFIXES) and not name.startswith(".")
 
 
-def read_files(directory: Path, signature: Signature) -> dict[str, str]:
-    """Reads what `scan` found, in the order of the names.
+def scan(directory: Path) -> dict[str, Stamp]:
+    """Lists the manifests in a directory. Raises OSError."""
+    with os.scandir(directory) as entries:
+        found = ((entry.name, stamp(Path(entry.path))) for entry in entries if is_manifest(entry.name))
+        return {name: one for name, one in found if one is not None}
 
-    Raises:
-        ConfigErrors: files that are too many, too large, not readable or not UTF-8.
-    """
-    if len(signature) > MAX_FILES:
-        raise ConfigErrors((ConfigError(str(directory), len(signature), f"at most {MAX_FILES} files"),))
-    files: dict[str, str] = {}
-    errors: list[ConfigError] = []
-    for name, _, size, _ in sorted(signature):
-        try:
-            if size > MAX_FILE_CHARACTERS:
-                errors.append(ConfigError(name, size, f"at most {MAX_FILE_CHARACTERS} bytes"))
-            else:
-                files[name] = (directory / name).read_text(encoding="utf-8")
-        except FileNotFoundError:
-            continue
-        except UnicodeDecodeError as error:
-            errors.append(ConfigError(name, f"byte {error.start}", "UTF-8"))
-        except OSError as error:
-            errors.append(ConfigError(name, error.strerror, "a readable file"))
-    if errors:
-        raise ConfigErrors(tuple(errors))
-    return files
+
+def stamp(path: Path) -> Stamp | None:
+    """Returns None for what is no regular file, or is not there."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return (status.st_mtime_ns, status.st_size, status.st_ino) if stat.S_ISREG(status.st_mode) else None
+
+
+def read_file(directory: Path, name: str) -> Reading | None:
+    """Reads a manifest; None: it is gone. What cannot be read is an error in the reading."""
+    try:
+        if (size := (directory / name).stat().st_size) > MAX_FILE_CHARACTERS:
+            return Reading(errors=[ConfigError(name, size, f"at most {MAX_FILE_CHARACTERS} bytes")])
+        return read_manifest(name, (directory / name).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except UnicodeDecodeError as error:
+        return Reading(errors=[ConfigError(name, f"byte {error.start}", "UTF-8")])
+    except OSError as error:
+        return Reading(errors=[ConfigError(name, error.strerror, "a readable file")])

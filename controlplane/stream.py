@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from envoy.service.discovery.v3 import discovery_pb2  # type: ignore[import-untyped]  # xds-protos has no types
 
-from controlplane.resources import ADDRESS_TYPE, AUTHORIZATION_TYPE, NOTHING, Resources
+from controlplane.resources import ADDRESS_TYPE, AUTHORIZATION_TYPE
 from controlplane.status import Status
-from controlplane.subscription import Request, Response, Subscription, next_response, open_subscription, update_subscription
+from controlplane.subscription import Request, Response, Subscription
+from controlplane.table import Table
 from mesh.errors import RemoteProtocolError
 
 # Types that we know nothing of are answered with nothing; this bounds how many a client may name.
@@ -48,19 +49,36 @@ class Subscribed:
 Fact = Rejected | Accepted | Subscribed
 
 
+class Mesh(Protocol):
+    """What a stream reads; it is the newest state at every moment, and the same one for all types."""
+
+    def table(self, type_url: str) -> Table: ...
+
+    def scope_generation(self, node: str) -> int:
+        """When the policies that a node needs may last have become others."""
+
+    def scope(self, node: str) -> frozenset[str]:
+        """Returns the names of the policies that a node needs."""
+
+
 @dataclass(slots=True)
 class Stream:
     """The state of one stream. For each type one response is under way at most; what changes meanwhile is in the next one.
 
     Args:
         new_nonce: gives a nonce that is unique on the stream.
+        mesh: what is told.
+        node: the node whose proxy has the stream, and is told the policies of that node alone; None: another client, which gets all.
     """
 
     new_nonce: Callable[[], str]
+    mesh: Mesh
+    node: str | None = None
     subscriptions: dict[str, Subscription] = field(default_factory=dict)
     outstanding: dict[str, str] = field(default_factory=dict)
+    scoped_at: int = -1
 
-    def receive(self, message: Any, addresses: Resources) -> list[Fact]:
+    def receive(self, message: Any) -> list[Fact]:
         """Applies a DeltaDiscoveryRequest and returns what there is to log.
 
         Raises:
@@ -75,9 +93,9 @@ class Stream:
         )
         current = self.subscriptions.get(type_url)
         if current is None:
-            self.subscriptions[type_url] = open_subscription(request)
+            self.subscriptions[type_url] = Subscription(request)
         elif request.subscribe or request.unsubscribe:
-            self.subscriptions[type_url] = update_subscription(current, request, resources_of(type_url, addresses))
+            current.change(request, self.mesh.table(type_url))
         else:
             return facts
         wildcard, known = self.subscriptions[type_url].wildcard, type_url in (ADDRESS_TYPE, AUTHORIZATION_TYPE)
@@ -93,28 +111,50 @@ class Stream:
             return [Rejected(type_url, message.error_detail.code, message.error_detail.message[:_MAX_LOGGED])]
         return [Accepted(type_url, nonce)]
 
-    def responses(self, addresses: Resources) -> list[tuple[str, Response, Any]]:
-        """Returns what is to be sent now: for each type the response, and the DeltaDiscoveryResponse that carries it."""
+    def responses(self) -> list["Sent"]:
+        """Returns what is to be sent now, in this order.
+
+        Policies first: an address is sent when the client has been sent every policy of its time, so that no workload is known
+        before the policies that hold for it.
+        """
+        policies = self.subscriptions.get(AUTHORIZATION_TYPE)
         ready = []
-        for type_url in [one for one in self.subscriptions if one not in self.outstanding]:
-            after, response = next_response(self.subscriptions[type_url], resources_of(type_url, addresses))
-            self.subscriptions[type_url] = after
-            if response is not None:
-                self.outstanding[type_url] = nonce = self.new_nonce()
-                ready.append((type_url, response, render(type_url, response, nonce)))
+        if policies is not None:
+            self._narrow(policies)
+            ready += self._response(AUTHORIZATION_TYPE, policies)
+        for type_url, subscription in self.subscriptions.items():
+            held_back = type_url == ADDRESS_TYPE and policies is not None and not policies.settled(self.mesh.table(AUTHORIZATION_TYPE))
+            if subscription is not policies and not held_back:
+                ready += self._response(type_url, subscription)
         return ready
 
+    def _narrow(self, policies: Subscription) -> None:
+        if self.node is not None and self.scoped_at < (generation := self.mesh.scope_generation(self.node)):
+            policies.narrow(self.mesh.scope(self.node))
+            self.scoped_at = generation
 
-def resources_of(type_url: str, addresses: Resources) -> Resources:
-    """Returns the resources of a type. There are no policies yet, and of other types there never are any."""
-    return addresses if type_url == ADDRESS_TYPE else NOTHING
+    def _response(self, type_url: str, subscription: Subscription) -> list["Sent"]:
+        response = subscription.next_response(self.mesh.table(type_url)) if type_url not in self.outstanding else None
+        if response is None:
+            return []
+        self.outstanding[type_url] = nonce = self.new_nonce()
+        return [Sent(type_url, nonce, response)]
 
 
-def render(type_url: str, response: Response, nonce: str) -> Any:
-    message = discovery_pb2.DeltaDiscoveryResponse(type_url=type_url, nonce=nonce, system_version_info=str(response.generation))
-    message.removed_resources.extend(response.removed)
-    for resource in response.resources:
-        added = message.resources.add(name=resource.name, aliases=resource.aliases, version=resource.version)
-        added.resource.type_url = type_url
-        added.resource.value = resource.body
-    return message
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A response that is under way from now on."""
+
+    type_url: str
+    nonce: str
+    response: Response
+
+    def serialise(self) -> bytes:
+        """Returns a DeltaDiscoveryResponse. Its resources come as they were serialised once, for all streams.
+
+        Source: Protocol Buffers, "Encoding": messages may be joined end to end, and repeated fields then add up.
+        """
+        header = discovery_pb2.DeltaDiscoveryResponse(type_url=self.type_url, nonce=self.nonce)
+        header.system_version_info = str(self.response.generation)
+        header.removed_resources.extend(self.response.removed)
+        return b"".join([header.SerializeToString(), *(one.field for one in self.response.resources)])

@@ -1,14 +1,16 @@
 """What one client wants of one resource type, what it holds, and so what it must be sent. No I/O.
 
-Source: xDS protocol, "Incremental xDS"; on-demand subscription to addresses as Istio's control plane answers it.
+Each response costs what changed since the last one, and what the client asked for since; only a new stream, or one that is far
+behind, has all that it holds compared. Source: xDS protocol, "Incremental xDS"; on-demand subscription to addresses as Istio's
+control plane answers it.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from types import MappingProxyType
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from controlplane.resources import Resource, Resources
+from controlplane.resources import Resource
 from controlplane.status import Status
+from controlplane.table import Table
 from mesh.errors import RemoteProtocolError
 
 WILDCARD = "*"
@@ -16,9 +18,14 @@ WILDCARD = "*"
 MAX_NAMES = 50_000
 # "namespace/hostname", "network/ip" or a uid, with room for long clusters and names.
 MAX_NAME_LENGTH = 1100
+# Who had everything of a cluster of 100,000 workloads before a reconnect says so, and twice that.
+MAX_VERSIONS = 250_000
 # gRPC clients refuse messages over 4 MiB by default; what does not fit follows after the acknowledgement.
 MAX_RESPONSE_BYTES = 3 * 2**20
 MAX_REMOVED_NAMES = 8_000
+# What a client that asks and forgets, and acknowledges nothing, can pile up before everything is compared instead.
+MAX_PENDING = 250_000
+_NEVER = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,98 +50,157 @@ class Response:
     removed: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class Subscription:
-    """The state of one type on one stream.
+    """The state of one type on one stream. It begins with the first request; one that names nothing wants everything.
 
-    Args:
-        wildcard: everything is wanted.
-        names: wanted by name, as the client spells them.
-        held: versions of what the client has been sent, by primary name.
-        absent: of `names`, those that the client has been told do not exist.
-        unanswered: the first request has had no response yet; it gets one, even an empty one.
-    """
-
-    wildcard: bool
-    names: frozenset[str]
-    held: Mapping[str, str]
-    absent: frozenset[str] = frozenset()
-    unanswered: bool = True
-
-
-def open_subscription(request: Request) -> Subscription:
-    """Begins with the first request of a type on a stream; one that names nothing wants everything.
-
-    Raises:
+    Raises (constructor):
         RemoteProtocolError: more names than one client may have.
     """
-    _check_size(len(request.versions))
-    blank = Subscription(wildcard=not request.subscribe, names=frozenset(), held=MappingProxyType(dict(request.versions)))
-    return _change_names(blank, request)
 
+    __slots__ = ("_absent", "_held", "_pending", "_scope", "_seen", "_unanswered", "names", "wildcard")
 
-def update_subscription(subscription: Subscription, request: Request, resources: Resources) -> Subscription:
-    """Applies a later request. What it subscribes to is sent again, even where the client should still hold it.
+    def __init__(self, request: Request) -> None:
+        if len(request.versions) > MAX_VERSIONS:
+            raise RemoteProtocolError(Status.RESOURCE_EXHAUSTED, f"more than {MAX_VERSIONS} versions")
+        self.wildcard = not request.subscribe
+        # Wanted by name, as the client spells them.
+        self.names: set[str] = set()
+        # Versions of what the client has been sent, by primary name; "": to be sent again.
+        self._held = dict(request.versions)
+        # Of `names`, those that the client has been told do not exist.
+        self._absent: set[str] = set()
+        # What a wildcard means; None: everything.
+        self._scope: frozenset[str] | None = None
+        # Names to compare, in this order; and the generation up to which that has all been noted.
+        self._pending: dict[str, None] = {}
+        self._seen = _NEVER
+        # The first request has had no response yet; it gets one, even an empty one.
+        self._unanswered = True
+        self._change_names(request)
 
-    Raises:
-        RemoteProtocolError: more names than one client may have.
-    Source: xDS protocol: a client may have dropped a resource and asked for it anew before it unsubscribed.
-    """
-    again = {name for asked in request.subscribe for name in resources.lookup(asked)}
-    # It may hold them, so that it must be told should they go; no version is empty, so that they are sent.
-    held = {**subscription.held, **dict.fromkeys(again & subscription.held.keys(), "")}
-    absent = subscription.absent - frozenset(request.subscribe)
-    return _change_names(replace(subscription, held=held, absent=absent), request)
+    def change(self, request: Request, table: Table) -> None:
+        """Applies a later request. What it subscribes to is sent again, even where the client should still hold it.
 
+        Raises:
+            RemoteProtocolError: more names than one client may have.
+        Source: xDS protocol: a client may have dropped a resource and asked for it anew before it unsubscribed.
+        """
+        for name in (brought for asked in request.subscribe for brought in table.brings(asked)):
+            if name in self._held:
+                self._held[name] = ""
+        self._absent.difference_update(request.subscribe)
+        if self._change_names(request):
+            self._seen = _NEVER
+        else:
+            asked = (*request.subscribe, *request.unsubscribe)
+            self._note({*asked, *(brought for name in asked for brought in table.brings(name))})
 
-def next_response(subscription: Subscription, resources: Resources) -> tuple[Subscription, Response | None]:
-    """Compares what the client holds with what it wants.
+    def narrow(self, scope: frozenset[str]) -> None:
+        """Says what a wildcard means from now on, by primary names."""
+        if self._scope is None:
+            self._seen = _NEVER
+        else:
+            self._note(self._scope ^ scope)
+        self._scope = scope
 
-    Returns:
-        the subscription as it is once the response is sent, and the response; None when there is nothing to say.
-    """
-    wanted = _wanted(subscription, resources)
-    stale = [resources.by_name[name] for name in sorted(wanted) if subscription.held.get(name) != resources.by_name[name].version]
-    sent = _fitting(stale)
-    gone = sorted(subscription.held.keys() - wanted)
-    missing = frozenset(name for name in subscription.names if not resources.lookup(name))
-    removed = tuple([*gone, *sorted(missing - subscription.absent - frozenset(gone))][:MAX_REMOVED_NAMES])
-    if not (sent or removed or subscription.unanswered):
-        return subscription, None
-    told = frozenset(removed)
-    held = {name: version for name, version in subscription.held.items() if name not in told}
-    held.update((resource.name, resource.version) for resource in sent)
-    after = replace(subscription, held=held, absent=missing & (subscription.absent | told), unanswered=False)
-    return after, Response(resources.generation, tuple(sent), removed)
+    def settled(self, table: Table) -> bool:
+        """Whether the client has been sent all that it is to have, acknowledged or not."""
+        self._catch_up(table)
+        return not (self._pending or self._unanswered)
 
+    def next_response(self, table: Table) -> Response | None:
+        """Compares what the client holds with what it wants.
 
-def _change_names(subscription: Subscription, request: Request) -> Subscription:
-    """Subscribes, then unsubscribes: a client that wants nothing at first says "*" in both."""
-    added, dropped = frozenset(request.subscribe), frozenset(request.unsubscribe)
-    if any(len(name) > MAX_NAME_LENGTH for name in added):
-        raise RemoteProtocolError(Status.RESOURCE_EXHAUSTED, f"a resource name has more than {MAX_NAME_LENGTH} characters")
-    names = (subscription.names | added - {WILDCARD}) - dropped
-    _check_size(len(names))
-    wildcard = (subscription.wildcard or WILDCARD in added) and WILDCARD not in dropped
-    return replace(subscription, wildcard=wildcard, names=names, absent=subscription.absent & names)
+        Returns:
+            what the client is now taken to hold besides; None when there is nothing to say.
+        """
+        self._catch_up(table)
+        resources: list[Resource] = []
+        removed: list[str] = []
+        compared = []
+        size = 0
+        for name in self._pending:
+            stale = self._stale(name, table)
+            if stale is not None:
+                size += len(stale.field)
+                if size > MAX_RESPONSE_BYTES and resources:
+                    break
+                resources.append(stale)
+                self._held[stale.name] = stale.version
+            if self._must_go(name, table):
+                removed.append(name)
+            compared.append(name)
+            if len(removed) == MAX_REMOVED_NAMES:
+                break
+        for name in compared:
+            del self._pending[name]
+        if not (resources or removed or self._unanswered):
+            return None
+        self._unanswered = False
+        return Response(table.generation, tuple(resources), tuple(removed))
 
+    def _stale(self, name: str, table: Table) -> Resource | None:
+        resource = table.by_name.get(name)
+        if resource is None or not self._wants(resource, table) or self._held.get(name) == resource.version:
+            return None
+        return resource
 
-def _wanted(subscription: Subscription, resources: Resources) -> frozenset[str]:
-    if subscription.wildcard:
-        return frozenset(resources.by_name)
-    return frozenset(primary for name in subscription.names for primary in resources.lookup(name))
+    def _must_go(self, name: str, table: Table) -> bool:
+        """Whether the client is to be told that nothing has this name, or that it is not to keep what has; notes that it is."""
+        resource = table.by_name.get(name)
+        gone = (resource is None or not self._wants(resource, table)) and self._held.pop(name, None) is not None
+        if name not in self.names or table.resolve(name) is not None:
+            self._absent.discard(name)
+            return gone
+        missing = name not in self._absent
+        self._absent.add(name)
+        return gone or missing
 
+    def _catch_up(self, table: Table) -> None:
+        """Notes the names that must be compared since the last time."""
+        changed = None if self._seen == _NEVER or len(self._pending) > MAX_PENDING else table.changed_since(self._seen)
+        if changed is None:
+            self._pending.clear()
+            self._note({*self._held, *self.names, *self._wanted(table)})
+        elif changed:
+            self._note(name for name in changed if self._concerned(name, table))
+        self._seen = table.generation
 
-def _fitting(stale: Sequence[Resource]) -> list[Resource]:
-    """Returns as many as one response holds, but one at least."""
-    size = 0
-    for position, resource in enumerate(stale):
-        size += len(resource.body) + len(resource.name) + sum(map(len, resource.aliases))
-        if size > MAX_RESPONSE_BYTES and position:
-            return list(stale[:position])
-    return list(stale)
+    def _concerned(self, name: str, table: Table) -> bool:
+        resource = table.by_name.get(name)
+        return name in self._held or name in self.names or (resource is not None and self._wants(resource, table))
 
+    def _note(self, names: Iterable[str]) -> None:
+        self._pending.update(dict.fromkeys(sorted(names)))
 
-def _check_size(names: int) -> None:
-    if names > MAX_NAMES:
-        raise RemoteProtocolError(Status.RESOURCE_EXHAUSTED, f"more than {MAX_NAMES} resource names")
+    def _wanted(self, table: Table) -> Iterator[str]:
+        if self.wildcard:
+            yield from table.by_name if self._scope is None else self._scope
+        for name in self.names:
+            yield from table.brings(name)
+
+    def _wants(self, resource: Resource, table: Table) -> bool:
+        if self.wildcard and (self._scope is None or resource.name in self._scope):
+            return True
+        if self._names(resource, table):
+            return True
+        services = (table.by_name.get(key) for key in resource.services)
+        return any(service is not None and self._names(service, table) for service in services)
+
+    def _names(self, resource: Resource, table: Table) -> bool:
+        """Whether the client named it, or an address that means it."""
+        names = self.names
+        return resource.name in names or any(alias in names and table.resolve(alias) is resource for alias in resource.aliases)
+
+    def _change_names(self, request: Request) -> bool:
+        """Subscribes, then unsubscribes: a client that wants nothing at first says "*" in both. Returns whether the wildcard changed."""
+        if any(len(name) > MAX_NAME_LENGTH for name in request.subscribe):
+            raise RemoteProtocolError(Status.RESOURCE_EXHAUSTED, f"a resource name has more than {MAX_NAME_LENGTH} characters")
+        before = self.wildcard
+        self.names.update(request.subscribe)
+        self.names.difference_update(request.unsubscribe, (WILDCARD,))
+        self._absent.difference_update(request.unsubscribe)
+        if len(self.names) > MAX_NAMES:
+            raise RemoteProtocolError(Status.RESOURCE_EXHAUSTED, f"more than {MAX_NAMES} resource names")
+        self.wildcard = (before or WILDCARD in request.subscribe) and WILDCARD not in request.unsubscribe
+        return self.wildcard is not before

@@ -8,26 +8,31 @@ from typing import Any
 import grpc
 import structlog
 from cryptography.hazmat.primitives.asymmetric import ec
-from envoy.service.discovery.v3 import ads_pb2_grpc  # type: ignore[import-untyped]  # xds-protos has no types
+from envoy.service.discovery.v3 import discovery_pb2  # type: ignore[import-untyped]  # xds-protos has no types
 
-from controlplane.feed import SnapshotFeed
-from controlplane.resources import NOTHING
+from controlplane.feed import Feed
 from controlplane.status import grpc_code
 from controlplane.stream import Accepted, Fact, Rejected, Stream
 from controlplane.tokens import Caller, authenticate
 from mesh.errors import CredentialError, RemoteProtocolError
 
 _log = structlog.get_logger()
+SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 
 
-class DiscoveryService(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignore[misc]  # xds-protos has no types
+class DiscoveryService:
     """envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources."""
 
-    def __init__(self, feed: SnapshotFeed, token_key: ec.EllipticCurvePublicKey) -> None:
+    def __init__(self, feed: Feed, token_key: ec.EllipticCurvePublicKey) -> None:
         self._feed = feed
         self._token_key = token_key
 
-    async def DeltaAggregatedResources(self, _requests: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:  # noqa: N802  # the service's own name
+    def handlers(self) -> "grpc.GenericRpcHandler[Any, Any]":
+        """Returns what a server is to serve. Responses leave as bytes: their resources were serialised once, for all streams."""
+        method = grpc.stream_stream_rpc_method_handler(self._serve_call, discovery_pb2.DeltaDiscoveryRequest.FromString)
+        return grpc.method_handlers_generic_handler(SERVICE, {"DeltaAggregatedResources": method})
+
+    async def _serve_call(self, _requests: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         """Serves one node until it hangs up, breaks the protocol, or its token ends."""
         log = _log.bind(peer=context.peer())
         try:
@@ -43,7 +48,7 @@ class DiscoveryService(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type
 
     async def _serve(self, context: Any, caller: Caller, log: Any) -> None:
         nonces = itertools.count(1)
-        stream = Stream(lambda: str(next(nonces)))
+        stream = Stream(lambda: str(next(nonces)), self._feed, caller.node)
         reading = asyncio.ensure_future(context.read())
         log.info("xds_opened")
         try:
@@ -59,27 +64,19 @@ class DiscoveryService(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type
                     message = reading.result()
                     if message is grpc.aio.EOF:  # type: ignore[attr-defined]  # the stubs lack it
                         return
-                    _report(stream.receive(message, self._feed.addresses or NOTHING), log)
+                    _report(stream.receive(message), log)
                     reading = asyncio.ensure_future(context.read())
         finally:
             reading.cancel()
             log.info("xds_closed")
 
     async def _send(self, stream: Stream, context: Any, log: Any) -> None:
-        """Sends what is due. Before the first snapshot nothing is: an empty answer would say that there is nothing."""
-        if self._feed.addresses is None:
-            return
-        for type_url, response, message in stream.responses(self._feed.addresses):
+        """Sends what is due. Before the first reading nothing is: an empty answer would say that there is nothing."""
+        for sent in stream.responses() if self._feed.known else ():
+            message = sent.serialise()
             await context.write(message)
-            log.info(
-                "xds_pushed",
-                type=type_url,
-                nonce=message.nonce,
-                generation=response.generation,
-                resources=len(response.resources),
-                removed=len(response.removed),
-                bytes=message.ByteSize(),
-            )
+            counts = {"resources": len(sent.response.resources), "removed": len(sent.response.removed)}
+            log.info("xds_pushed", type=sent.type_url, nonce=sent.nonce, generation=sent.response.generation, **counts, bytes=len(message))
 
 
 def _report(facts: list[Fact], log: Any) -> None:
