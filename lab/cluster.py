@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from lab.documents import CLUSTER_SCOPED, Body, Given, Key
 from lab.nodes import node_manifest, resolve_node
@@ -9,27 +10,31 @@ from lab.resolve import resolve_namespace, resolve_pod, resolve_service, with_la
 from lab.scheduling import Placement, free_pod_addresses, free_service_addresses, next_node
 from lab.support import refuse_controllers
 from mesh.errors import ConfigError, ConfigErrors
-from mesh.kubernetes import Pod, Service
+from mesh.kubernetes import EndpointSlice, Pod, Service, ServiceEntry
 
 # Objects are resolved in the order in which they refer to one another.
 _ORDER = ("Namespace", "Node", "ServiceAccount", "Service", "Pod")
 # Every Kubernetes has the one, and every mesh the other: policies there hold for all of it. Source: docs/runtime.md, ROOT_NAMESPACE.
 BUILT_IN_NAMESPACES = ("default", "istio-system")
 
+Typed = Pod | Service | EndpointSlice | ServiceEntry
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An object: `given` decides whether applying it again changes anything; `typed` is what the mesh reads in the resolved one."""
+    """An object: `given` decides whether applying it again changes anything; `typed` is what the lab itself reads in the resolved one."""
 
     given: Body
     resolved: Body
-    typed: Pod | Service | None
+    typed: Typed | None
+
+
+_TYPES: Mapping[str, type[Typed]] = MappingProxyType({kind.__name__: kind for kind in (Pod, Service, EndpointSlice, ServiceEntry)})
 
 
 def _entry(given: Body, resolved: Body) -> Entry:
-    kind = resolved.get("kind")
-    typed = Pod.model_validate(resolved) if kind == "Pod" else Service.model_validate(resolved) if kind == "Service" else None
-    return Entry(given, resolved, typed)
+    kind = _TYPES.get(str(resolved.get("kind")))
+    return Entry(given, resolved, kind.model_validate(resolved) if kind is not None else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,12 @@ class Cluster:
 
     def services(self) -> Mapping[tuple[str, str], Service]:
         return {key[1:]: entry.typed for key, entry in self.entries.items() if isinstance(entry.typed, Service)}
+
+    def slices(self) -> Mapping[tuple[str, str], EndpointSlice]:
+        return {key[1:]: entry.typed for key, entry in self.entries.items() if isinstance(entry.typed, EndpointSlice)}
+
+    def service_entries(self) -> Mapping[tuple[str, str], ServiceEntry]:
+        return {key[1:]: entry.typed for key, entry in self.entries.items() if isinstance(entry.typed, ServiceEntry)}
 
     def namespaces(self) -> tuple[str, ...]:
         return tuple(sorted(name for _, name in self.bodies("Namespace")))

@@ -31,9 +31,8 @@ class Publisher:
         for namespace in cluster.namespaces():
             self._publish_hosts(namespace, hosts.render(cluster, namespace))
         self._publish_manifests(_manifests(cluster))
-        rules = nftables.render(virtual_ports(cluster))
         for node in cluster.nodes:
-            self._publish_rules(node, rules)
+            self._publish_rules(node, nftables.render(virtual_ports(cluster, node)))
 
     def _publish_hosts(self, namespace: str, text: str) -> None:
         """In place: the pods have this very file mounted."""

@@ -123,16 +123,13 @@ def _unknown(pod: Pod, name: str, observed: Observed, *, wanted: bool) -> Iterat
 
 
 def _services(cluster: Cluster) -> list[dict[str, Any]]:
-    pods = cluster.pods()
     return [
         {
             "namespace": namespace,
             "name": name,
             "ips": [str(ip) for ip in service.addresses],
             "ports": [f"{port.port}/{port.protocol}" for port in service.spec.ports],
-            "endpoints": sorted(
-                {str(one) for port in service.spec.ports for version in (4, 6) for one in backends_of(service, port, pods, version)}
-            ),
+            "endpoints": sorted({str(one.address) for port in service.spec.ports for one in backends_of(cluster, service, port)}),
         }
         for (namespace, name), service in sorted(cluster.services().items())
     ]

@@ -29,6 +29,41 @@ apiVersion: v1
 kind: Service
 metadata: {name: nobody, namespace: shop}
 spec: {selector: {app: nobody}, ports: [{port: 443}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: alias}
+spec: {type: ExternalName, externalName: again.shop.svc.cluster.local}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: again, namespace: shop}
+spec: {type: ExternalName, externalName: payments.example.com}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: loop}
+spec: {type: ExternalName, externalName: loop.default.svc.cluster.local}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: elsewhere}
+spec: {type: ExternalName, externalName: www.example.org}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: payments, namespace: shop}
+spec:
+  hosts: [payments.example.com, "*.example.com"]
+  addresses: [240.0.0.1, 240.0.1.0/24]
+  ports: [{number: 443, name: tls, protocol: TLS}]
+  resolution: STATIC
+  endpoints: [{address: 192.0.2.1}]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: metrics, namespace: shop}
+spec: {hosts: [metrics.example.com], ports: [{number: 80, name: http}], resolution: STATIC, endpoints: [{address: 192.0.2.2}]}
 """
 
 
@@ -40,7 +75,7 @@ def compare(name: str, text: str) -> None:
 
 
 def test_rules(build: Build, web: Cluster):
-    compare("services.nft", nftables.render(virtual_ports(build(MORE, onto=web))))
+    compare("services.nft", nftables.render(virtual_ports(build(MORE, onto=web), "node1")))
 
 
 def test_rules_of_nothing():
