@@ -1,41 +1,34 @@
 """The books of the mesh: objects go in change by change, and what they mean for workloads, services and policies comes out."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections import ChainMap
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
+from typing import TypeVar
 
-from mesh import kubernetes
+from mesh.catalogue.books import Books, Touched
 from mesh.catalogue.changes import Delta, ObjectChange, ObjectKey
-from mesh.catalogue.instances import Instance, InstanceBook
-from mesh.catalogue.offers import OfferBook, OfferChange
-from mesh.catalogue.pods import PodReader, pod_uid
+from mesh.catalogue.intake import Intake
+from mesh.catalogue.mutual_tls import Listings
+from mesh.catalogue.pods import pod_uid
+from mesh.catalogue.rendering import mutual_tls_of, render
 from mesh.catalogue.residents import Residents
-from mesh.catalogue.services import read_service
-from mesh.catalogue.sharing import Sharing
-from mesh.enrolment import AMBIENT, MODE_LABEL
 from mesh.identity import Identity
-from mesh.kubernetes import Object
-from mesh.model import Service, TunnelProtocol, Workload
+from mesh.model import Service, Workload
+from mesh.policy.conditions import Condition
 from mesh.policy.model import Authorization
 from mesh.settings import MeshSettings
 
-
-@dataclass(slots=True)
-class _Touched:
-    """What a batch of changes may have made different: uids of instances, keys of services."""
-
-    instances: set[str] = field(default_factory=set)
-    services: set[str] = field(default_factory=set)
+T = TypeVar("T", Service, Authorization)
 
 
 class Catalogue:
     """Mutable books without I/O, used from one thread.
 
-    workloads, services and policies are live views; generation grows by one with every apply whose Delta is not empty.
+    workloads (by uid), services ("namespace/hostname"), policies ("namespace/name") and conditions (of policies, PeerAuthentications
+    and ServiceEntries) are live views. generation grows by one with every apply whose Delta is not empty.
     """
 
     def __init__(self, settings: MeshSettings) -> None:
-        self.settings = settings
         self.generation = 0
         self._workloads: dict[str, Workload] = {}
         self._services: dict[str, Service] = {}
@@ -43,26 +36,22 @@ class Catalogue:
         self.workloads: Mapping[str, Workload] = MappingProxyType(self._workloads)
         self.services: Mapping[str, Service] = MappingProxyType(self._services)
         self.policies: Mapping[str, Authorization] = MappingProxyType(self._policies)
-        self._sharing = Sharing()
-        self._modes: dict[str, str | None] = {}
-        self._instances = InstanceBook()
-        self._offers = OfferBook()
+        self._books = Books(settings)
+        self._intake = Intake(self._books)
         self._residents = Residents(settings.trust_domain)
-        self._pods = PodReader(settings, self._sharing)
-        self._takers: Mapping[str, Callable[[ObjectKey, Object | None, _Touched], None]] = {
-            "Namespace": self._take_namespace,
-            "Pod": self._take_pod,
-            "Service": self._take_service,
-        }
+        self._listings = Listings()
+        self._pod_prefix = pod_uid(settings, "", "").rstrip("/") + "/"
+        written = (self._books.policies.conditions, self._books.mutual_tls.conditions, self._books.entry_conditions)
+        self.conditions: Mapping[ObjectKey, tuple[Condition, ...]] = MappingProxyType(ChainMap(*written))
 
     def apply(self, changes: Iterable[ObjectChange]) -> Delta:
         """Takes in changes, in their order. The cost grows with what they touch, and not with the cluster."""
-        touched = _Touched()
+        touched = Touched()
         for change in changes:
-            take = self._takers.get(change.key.kind)
-            if take is not None:
-                take(change.key, change.value, touched)
-        delta = Delta(self._settle_workloads(touched.instances), self._settle_services(touched.services), {})
+            self._intake.take(change, touched)
+        self._intake.settle_slices(touched)
+        workloads = self._settle_workloads(touched)
+        delta = Delta(workloads, self._settle_services(touched.services), self._settle_policies(touched.policies))
         self.generation += bool(delta)
         return delta
 
@@ -71,75 +60,54 @@ class Catalogue:
         return self._residents.runs(node, identity)
 
     def policies_of_node(self, node: str) -> frozenset[str]:
-        """Returns the keys of the policies that a node needs: mesh-wide, of the namespaces with pods there, and listed by its workloads."""
-        _, listed = self._residents.policies(node)
-        return listed
+        """Returns the keys of the policies that a node needs: mesh-wide, of the namespaces with pods there, and listed by its pods."""
+        namespaces, listed = self._residents.policies(node)
+        policies = self._books.policies
+        return policies.of_mesh().union(listed, *(policies.of_namespace(namespace) for namespace in namespaces))
 
-    def _take_namespace(self, key: ObjectKey, value: Object | None, touched: _Touched) -> None:
-        assert value is None or isinstance(value, kubernetes.Namespace)
-        mode = value.metadata.labels.get(MODE_LABEL) if value is not None else None
-        if mode != self._modes.get(key.name):
-            touched.instances.update(self._instances.inheriting_mode(key.name))
-        if value is None:
-            self._modes.pop(key.name, None)
-        else:
-            self._modes[key.name] = mode
-
-    def _take_pod(self, key: ObjectKey, value: Object | None, touched: _Touched) -> None:
-        assert value is None or isinstance(value, kubernetes.Pod)
-        uid = pod_uid(self.settings, key.namespace, key.name)
-        if self._instances.put(uid, self._pods.read(value) if value is not None else None):
-            touched.instances.add(uid)
-
-    def _take_service(self, key: ObjectKey, value: Object | None, touched: _Touched) -> None:
-        assert value is None or isinstance(value, kubernetes.Service)
-        self._touch(self._offers.put(key, read_service(key, value, self.settings) if value is not None else None), touched)
-
-    def _touch(self, change: OfferChange, touched: _Touched) -> None:
-        touched.services.update(change.services)
-        for offer in change.reselected:
-            touched.instances.update(self._instances.labels.carrying(offer.origin.namespace, offer.selector))
-
-    def _settle_workloads(self, uids: Iterable[str]) -> dict[str, Workload | None]:
+    def _settle_workloads(self, touched: Touched) -> dict[str, Workload | None]:
         changed: dict[str, Workload | None] = {}
-        for uid in uids:
-            instance, known = self._instances.by_uid.get(uid), self._workloads.get(uid)
-            workload = self._render(instance) if instance is not None else None
-            if workload != known:
+        for uid in touched.instances:
+            instance = self._books.instances.by_uid.get(uid)
+            mutual_tls = mutual_tls_of(self._books, instance) if instance is not None else None
+            workload = render(self._books, instance, mutual_tls) if instance is not None else None
+            if workload != self._workloads.get(uid):
                 changed[uid] = workload
-                self._enter(uid, known, workload)
+                self._enter(uid, workload, mutual_tls, touched)
         return changed
 
-    def _enter(self, uid: str, known: Workload | None, workload: Workload | None) -> None:
-        if known is not None:
-            self._residents.remove(known)
-        if workload is None:
-            del self._workloads[uid]
-        else:
+    def _enter(self, uid: str, workload: Workload | None, mutual_tls: Authorization | None, touched: Touched) -> None:
+        """Replaces a workload in the views, and in what is counted of it."""
+        known, pod = self._workloads.pop(uid, None), uid.startswith(self._pod_prefix)
+        if workload is not None:
             self._workloads[uid] = workload
-            self._residents.add(workload)
-
-    def _render(self, instance: Instance) -> Workload:
-        workload = instance.workload
-        mode = instance.labels.get(MODE_LABEL, self._modes.get(workload.namespace))
-        tunnel = TunnelProtocol.HBONE if instance.redirected and mode == AMBIENT else TunnelProtocol.NONE
-        services = {}
-        for origin in self._offers.selectors.selecting(workload.namespace, instance.labels):
-            offer = self._offers.by_origin[origin]
-            ports = self._sharing.value(offer.ports_on(instance))
-            services.update(dict.fromkeys((service.key for service in self._offers.owned_by(offer)), ports))
-        if not services and tunnel is workload.tunnel_protocol:
-            return workload
-        return replace(workload, tunnel_protocol=tunnel, services=self._sharing.mapping(services))
+            if pod:
+                self._residents.add(workload)
+        if mutual_tls is not None:
+            self._listings.add(mutual_tls)
+            touched.policies.add(mutual_tls.key)
+        if known is not None:
+            if pod:
+                self._residents.remove(known)
+            for key in known.policies:
+                if key in self._listings.policies:
+                    self._listings.remove(key)
+                    touched.policies.add(key)
 
     def _settle_services(self, keys: Iterable[str]) -> dict[str, Service | None]:
-        changed: dict[str, Service | None] = {}
-        for key in keys:
-            service = self._offers.service(key)
-            if service != self._services.get(key):
-                changed[key] = service
-                if service is None:
-                    del self._services[key]
-                else:
-                    self._services[key] = service
-        return changed
+        return _settle(self._services, {key: self._books.offers.service(key) for key in keys})
+
+    def _settle_policies(self, keys: Iterable[str]) -> dict[str, Authorization | None]:
+        written, implied = self._books.policies.by_key, self._listings.policies
+        return _settle(self._policies, {key: written.get(key) or implied.get(key) for key in keys})
+
+
+def _settle(view: dict[str, T], now: Mapping[str, T | None]) -> dict[str, T | None]:
+    """Brings some keys of a view to what they are now, and returns those that differed."""
+    changed = {key: value for key, value in now.items() if view.get(key) != value}
+    for key, value in changed.items():
+        if value is None:
+            del view[key]
+        else:
+            view[key] = value
+    return changed

@@ -1,11 +1,25 @@
 """Who is selected by whom, by labels: answered from both sides without looking at everybody."""
 
 from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 Labels = Mapping[str, str]
 _Pair = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Whom a policy holds for.
+
+    Args:
+        namespace: None: all of them.
+        labels: empty: whatever its labels are.
+    """
+
+    namespace: str | None
+    labels: Labels
 
 
 class LabelIndex(Generic[K]):
@@ -15,19 +29,18 @@ class LabelIndex(Generic[K]):
         self._carriers: dict[str, dict[_Pair, set[K]]] = {}
 
     def add(self, key: K, namespace: str, labels: Labels) -> None:
-        carriers = self._carriers.setdefault(namespace, {})
         for pair in labels.items():
-            carriers.setdefault(pair, set()).add(key)
+            self._carriers.setdefault(namespace, {}).setdefault(pair, set()).add(key)
 
     def remove(self, key: K, namespace: str, labels: Labels) -> None:
         """Forgets what was added with these very arguments."""
-        carriers = self._carriers[namespace]
         for pair in labels.items():
+            carriers = self._carriers[namespace]
             carriers[pair].remove(key)
             if not carriers[pair]:
                 del carriers[pair]
-        if not carriers:
-            del self._carriers[namespace]
+            if not carriers:
+                del self._carriers[namespace]
 
     def carrying(self, namespace: str, selector: Labels) -> set[K]:
         """Returns what carries all labels of a selector in a namespace; nothing for an empty selector."""

@@ -1,24 +1,20 @@
-"""What can back a service: pods, virtual machines and single addresses, each as its own object says it."""
+"""What can back a service: pods, machines and single addresses, each as its own object says it."""
 
+import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from mesh.catalogue.changes import ObjectKey
 from mesh.catalogue.index import LabelIndex
 from mesh.enrolment import MODE_LABEL
-from mesh.model import PortMapping, Workload
+from mesh.model import Workload
 
 
-@dataclass(frozen=True, slots=True)
-class Backing:
-    """An object names a service that its endpoint backs, with the ports: no selector is asked.
+class Nature(enum.Enum):
+    """POD: ztunnel of its node has it and may ask for its identity. MACHINE: a WorkloadEntry. ADDRESS: no selector selects it."""
 
-    Args:
-        service: the Service or ServiceEntry.
-    """
-
-    service: ObjectKey
-    ports: tuple[PortMapping, ...]
+    POD = "pod"
+    MACHINE = "machine"
+    ADDRESS = "address"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +23,16 @@ class Instance:
 
     Args:
         workload: NONE as its tunnel protocol; its locality is what the object itself says.
-        labels: what selectors see.
+        labels: what selectors see; empty for an ADDRESS.
         named_ports: numbers of the ports that have names.
         redirected: captured, as its node's agent says.
-        pod: it is one; ztunnel of its node has it and may ask for its identity.
     """
 
     workload: Workload
-    labels: Mapping[str, str]
-    named_ports: Mapping[str, int]
+    nature: Nature
+    labels: Mapping[str, str] = field(default_factory=dict)
+    named_ports: Mapping[str, int] = field(default_factory=dict)
     redirected: bool = False
-    pod: bool = False
 
 
 @dataclass(slots=True)
@@ -79,16 +74,17 @@ class InstanceBook:
     def _unfile(self, uid: str, instance: Instance) -> None:
         workload = instance.workload
         self.labels.remove(uid, workload.namespace, instance.labels)
-        _discard(self.by_namespace, workload.namespace, uid)
+        discard(self.by_namespace, workload.namespace, uid)
         if workload.node:
-            _discard(self.by_node, workload.node, uid)
+            discard(self.by_node, workload.node, uid)
 
 
 def _filed_alike(one: Instance, other: Instance) -> bool:
     return one.labels == other.labels and one.workload.namespace == other.workload.namespace and one.workload.node == other.workload.node
 
 
-def _discard(book: dict[str, set[str]], place: str, uid: str) -> None:
+def discard(book: dict[str, set[str]], place: str, uid: str) -> None:
+    """Removes what is there, and the set with the last of it."""
     book[place].remove(uid)
     if not book[place]:
         del book[place]

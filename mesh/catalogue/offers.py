@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from mesh.catalogue.changes import ObjectKey
 from mesh.catalogue.claims import Claimant, Claims
 from mesh.catalogue.index import SelectorIndex
-from mesh.catalogue.instances import Instance
+from mesh.catalogue.instances import Instance, Nature
 from mesh.model import IPAddress, PortMapping, Service
 
 
@@ -42,7 +42,7 @@ class Offer:
         return tuple(PortMapping(number, target) for number, target in numbered if target)
 
     def _target(self, port: OfferedPort, instance: Instance) -> int:
-        if not instance.pod and port.name in instance.named_ports:
+        if instance.nature is not Nature.POD and port.name in instance.named_ports:
             return instance.named_ports[port.name]
         return instance.named_ports.get(port.target, 0) if isinstance(port.target, str) else port.target
 

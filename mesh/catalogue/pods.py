@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from sys import intern
 
-from mesh.catalogue.instances import Instance
+from mesh.catalogue.instances import Instance, Nature
 from mesh.catalogue.sharing import Sharing
 from mesh.enrolment import REDIRECTED, REDIRECTION_ANNOTATION
 from mesh.kubernetes import Pod
@@ -63,7 +63,7 @@ class PodReader:
             services=_NO_SERVICES,
         )
         redirected = not pod.spec.host_network and metadata.annotations.get(REDIRECTION_ANNOTATION) == REDIRECTED
-        return Instance(workload, self.sharing.mapping(labels), self.sharing.mapping(_named_ports(pod)), redirected, pod=True)
+        return Instance(workload, Nature.POD, self.sharing.mapping(labels), self.sharing.mapping(_named_ports(pod)), redirected)
 
 
 _NO_SERVICES: Mapping[str, tuple[()]] = {}

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from mesh import kubernetes
+from mesh.catalogue.balancing import load_balancing
 from mesh.catalogue.changes import ObjectKey
 from mesh.catalogue.offers import Offer, OfferedPort
 from mesh.model import PortMapping, Service
@@ -25,6 +26,7 @@ def read_service(key: ObjectKey, service: kubernetes.Service, settings: MeshSett
         addresses=service.addresses,
         ports=tuple(PortMapping(port.number, port.target if isinstance(port.target, int) else 0) for port in ports),
         network=settings.network,
+        load_balancing=load_balancing(service),
     )
     return Offer(key, (offered,), service.spec.selector, ports)
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import StrictBool, StrictStr
 
-from mesh.kubernetes.fields import EndpointAddress, KubernetesObject, Metadata, OptionalSubdomain, Port, Protocol
+from mesh.kubernetes.fields import EndpointAddress, KubernetesObject, Metadata, OptionalSubdomain, Port, Protocol, Zone
 
 
 class EndpointConditions(KubernetesObject):
@@ -28,7 +28,7 @@ class Endpoint(KubernetesObject):
     conditions: EndpointConditions = EndpointConditions()
     target_ref: ObjectReference | None = None
     node_name: OptionalSubdomain = ""
-    zone: StrictStr = ""
+    zone: Zone = ""
 
 
 class EndpointPort(KubernetesObject):

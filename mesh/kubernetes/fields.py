@@ -45,6 +45,15 @@ def at_least_one(values: tuple[_T, ...]) -> tuple[_T, ...]:
     return values
 
 
+def at_most(limit: int) -> AfterValidator:
+    def check(values: tuple[_T, ...]) -> tuple[_T, ...]:
+        if len(values) > limit:
+            raise expect(f"at most {limit} entries")
+        return values
+
+    return AfterValidator(check)
+
+
 def read_ip(value: object) -> IPAddress:
     try:
         ip = ip_address(value) if isinstance(value, str) else None
@@ -91,6 +100,7 @@ Labels = dict[
     Annotated[StrictStr, matching(_LABEL_KEY, "a label's key: [prefix/]name")],
     Annotated[StrictStr, matching(_LABEL_VALUE, "a label's value: up to 63 letters, digits, '-', '_' or '.'")],
 ]
+Zone = Annotated[StrictStr, matching(_LABEL_VALUE, "a label's value: up to 63 letters, digits, '-', '_' or '.'")]
 Annotations = dict[StrictStr, StrictStr]
 
 

@@ -1,0 +1,70 @@
+"""What an instance is in the mesh: a workload with its services, its policies, its place and the way to reach it."""
+
+from dataclasses import replace
+
+from mesh.catalogue.books import Books
+from mesh.catalogue.endpoints import Listed
+from mesh.catalogue.instances import Instance, Nature
+from mesh.catalogue.offers import Offer
+from mesh.enrolment import AMBIENT, MODE_LABEL
+from mesh.model import Locality, PortMapping, TunnelProtocol, Workload
+from mesh.policy.model import Authorization
+
+_Services = dict[str, tuple[PortMapping, ...]]
+
+
+def render(books: Books, instance: Instance, mutual_tls: Authorization | None) -> Workload:
+    """Renders one instance from what the books hold now.
+
+    Args:
+        mutual_tls: the policy by which it refuses plaintext, as `mutual_tls_of` returns it.
+    """
+    workload = instance.workload
+    mode = instance.labels.get(MODE_LABEL, books.modes.get(workload.namespace))
+    return replace(
+        workload,
+        tunnel_protocol=TunnelProtocol.HBONE if instance.redirected and mode == AMBIENT else TunnelProtocol.NONE,
+        services=books.sharing.mapping(_services(books, workload.uid, instance)),
+        locality=_locality(books, workload),
+        policies=books.sharing.value(_policies(books, instance, mutual_tls)),
+    )
+
+
+def mutual_tls_of(books: Books, instance: Instance) -> Authorization | None:
+    """Returns the policy by which an instance refuses plaintext; None: it takes plaintext, or decides nothing about it."""
+    if instance.nature is Nature.ADDRESS:
+        return None
+    return books.mutual_tls.policy_for(instance.workload.namespace, instance.labels)
+
+
+def _locality(books: Books, workload: Workload) -> Locality:
+    """The node's word goes first: it has all parts, where an endpoint has only a zone."""
+    return books.localities.get(workload.node, workload.locality) if workload.node else workload.locality
+
+
+def _policies(books: Books, instance: Instance, mutual_tls: Authorization | None) -> tuple[str, ...]:
+    if instance.nature is Nature.ADDRESS:
+        return ()
+    selecting = sorted(books.policies.selecting(instance.workload.namespace, instance.labels))
+    return (*selecting, mutual_tls.key) if mutual_tls is not None else tuple(selecting)
+
+
+def _services(books: Books, uid: str, instance: Instance) -> _Services:
+    services: _Services = {}
+    for origin in books.offers.selectors.selecting(instance.workload.namespace, instance.labels):
+        offer = books.offers.by_origin[origin]
+        ports = books.sharing.value(offer.ports_on(instance))
+        services.update(dict.fromkeys((service.key for service in books.offers.owned_by(offer)), ports))
+    for origin, listed in books.endpoints.naming(uid):
+        if (listing := books.offers.by_origin.get(origin)) is not None:
+            _add_listed(books, listing, listed, services)
+    return services
+
+
+def _add_listed(books: Books, offer: Offer, listed: Listed, services: _Services) -> None:
+    """Adds the ports of an endpoint that a list names; several lists may each have some ports of one service."""
+    for service in books.offers.owned_by(offer):
+        if listed.hostname in ("", service.hostname):
+            known = services.get(service.key, ())
+            numbers = {mapping.service_port for mapping in known}
+            services[service.key] = (*known, *(mapping for mapping in listed.ports if mapping.service_port not in numbers))
