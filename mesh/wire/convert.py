@@ -3,17 +3,25 @@
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address
 
-from mesh.errors import ConfigError
-from mesh.model import IPAddress, PortMapping, Service, TunnelProtocol, Workload
-from mesh.wire import workload_pb2 as pb
+from google.protobuf.wrappers_pb2 import UInt32Value
 
-# A uid joins a cluster, two kinds of names and a path: several DNS names of up to 253 characters each.
-MAX_NAME_LENGTH = 1024
+from mesh.errors import ConfigError
+from mesh.model import IPAddress, Locality, PortMapping, Service, TunnelProtocol, Workload
+from mesh.wire import workload_pb2 as pb
+from mesh.wire.balancing import extensions_to_wire, load_balancing_from_wire, load_balancing_to_wire
+from mesh.wire.checks import MAX_NAME_LENGTH, check_size, segment, text
+
+__all__ = ["MAX_NAME_LENGTH", "resource_names", "service_from_wire", "service_to_wire", "workload_from_wire", "workload_to_wire"]
+
 # One dual-stack pod has 2; multi-homed ones a few more. It bounds what one resource can add to an address table.
 MAX_ADDRESSES = 64
 # Kubernetes itself holds no service of so many ports, and no pod behind so many services.
 MAX_PORTS = 1024
 MAX_SERVICES = 4096
+# Policies that select one workload; each is asked for every connection to it.
+MAX_POLICIES = 4096
+# What a certificate may prove instead of the endpoint's own identity.
+MAX_SUBJECT_ALT_NAMES = 256
 
 
 def resource_names(resource: Workload | Service) -> tuple[str, tuple[str, ...]]:
@@ -48,6 +56,10 @@ def workload_to_wire(workload: Workload) -> pb.Workload:
         workload_type=pb.POD,
         cluster_id=workload.cluster,
         services={key: pb.PortList(ports=_ports_to_wire(ports)) for key, ports in workload.services.items()},
+        hostname=workload.hostname,
+        authorization_policies=workload.policies,
+        locality=_locality_to_wire(workload.locality),
+        capacity=UInt32Value(value=workload.capacity) if workload.capacity != 1 else None,
     )
 
 
@@ -60,30 +72,35 @@ def workload_from_wire(wire: pb.Workload, mesh_trust_domain: str) -> Workload:
         ConfigError: a field is not what it must be; `key` is "workload.<field>".
     """
     key = "workload."
-    _check_size(key + "services", len(wire.services), MAX_SERVICES)
+    check_size(key + "services", len(wire.services), MAX_SERVICES)
+    check_size(key + "authorization_policies", len(wire.authorization_policies), MAX_POLICIES)
     tunnel_protocols = {pb.NONE: TunnelProtocol.NONE, pb.HBONE: TunnelProtocol.HBONE}
     if wire.tunnel_protocol not in tunnel_protocols:
         raise ConfigError(key + "tunnel_protocol", wire.tunnel_protocol, "NONE or HBONE")
     return Workload(
-        uid=_text(key + "uid", wire.uid, required=True),
-        name=_text(key + "name", wire.name),
-        namespace=_segment(key + "namespace", wire.namespace),
-        service_account=_segment(key + "service_account", wire.service_account or "default"),
-        trust_domain=_segment(key + "trust_domain", wire.trust_domain or mesh_trust_domain),
+        uid=text(key + "uid", wire.uid, required=True),
+        name=text(key + "name", wire.name),
+        namespace=segment(key + "namespace", wire.namespace),
+        service_account=segment(key + "service_account", wire.service_account or "default"),
+        trust_domain=segment(key + "trust_domain", wire.trust_domain or mesh_trust_domain),
         addresses=_addresses(key + "addresses", wire.addresses),
-        node=_text(key + "node", wire.node),
+        node=text(key + "node", wire.node),
         tunnel_protocol=tunnel_protocols[wire.tunnel_protocol],
-        network=_text(key + "network", wire.network),
-        cluster=_text(key + "cluster_id", wire.cluster_id),
+        network=text(key + "network", wire.network),
+        cluster=text(key + "cluster_id", wire.cluster_id),
         host_network=wire.network_mode == pb.HOST_NETWORK,
         healthy=wire.status == pb.HEALTHY,
-        canonical_name=_text(key + "canonical_name", wire.canonical_name),
-        canonical_revision=_text(key + "canonical_revision", wire.canonical_revision),
-        workload_name=_text(key + "workload_name", wire.workload_name),
+        canonical_name=text(key + "canonical_name", wire.canonical_name),
+        canonical_revision=text(key + "canonical_revision", wire.canonical_revision),
+        workload_name=text(key + "workload_name", wire.workload_name),
         services={
-            _service_key(key + "services", name): _ports_from_wire(f"{key}services[{name[:64]}]", ports.ports)
+            _qualified(key + "services", name): _ports_from_wire(f"{key}services[{name[:64]}]", ports.ports)
             for name, ports in sorted(wire.services.items())
         },
+        hostname=text(key + "hostname", wire.hostname),
+        locality=_locality(key + "locality", wire.locality),
+        capacity=wire.capacity.value if wire.HasField("capacity") else 1,
+        policies=tuple(_qualified(key + "authorization_policies", name) for name in wire.authorization_policies),
     )
 
 
@@ -94,6 +111,9 @@ def service_to_wire(service: Service) -> pb.Service:
         hostname=service.hostname,
         addresses=[pb.NetworkAddress(network=service.network, address=ip.packed) for ip in service.addresses],
         ports=_ports_to_wire(service.ports),
+        load_balancing=load_balancing_to_wire(service.load_balancing),
+        extensions=extensions_to_wire(service.load_balancing),
+        subject_alt_names=service.subject_alt_names,
     )
 
 
@@ -104,17 +124,29 @@ def service_from_wire(wire: pb.Service) -> Service:
         ConfigError: a field is not what it must be; `key` is "service.<field>".
     """
     key = "service."
+    check_size(key + "subject_alt_names", len(wire.subject_alt_names), MAX_SUBJECT_ALT_NAMES)
     networks = sorted({address.network for address in wire.addresses})
     if len(networks) > 1:
         raise ConfigError(key + "addresses", [name[:64] for name in networks[:4]], "addresses of one network")
     return Service(
-        name=_text(key + "name", wire.name),
-        namespace=_segment(key + "namespace", wire.namespace),
-        hostname=_segment(key + "hostname", wire.hostname),
+        name=text(key + "name", wire.name),
+        namespace=segment(key + "namespace", wire.namespace),
+        hostname=segment(key + "hostname", wire.hostname),
         addresses=_addresses(key + "addresses", [address.address for address in wire.addresses]),
         ports=_ports_from_wire(key + "ports", wire.ports),
-        network=_text(key + "addresses.network", networks[0]) if networks else "",
+        network=text(key + "addresses.network", networks[0]) if networks else "",
+        load_balancing=load_balancing_from_wire(key, wire),
+        subject_alt_names=tuple(text(key + "subject_alt_names", name, required=True) for name in wire.subject_alt_names),
     )
+
+
+def _locality_to_wire(locality: Locality) -> pb.Locality | None:
+    """Returns None where nothing is known: no field says that."""
+    return pb.Locality(region=locality.region, zone=locality.zone, subzone=locality.subzone) if locality != Locality() else None
+
+
+def _locality(key: str, wire: pb.Locality) -> Locality:
+    return Locality(*(text(f"{key}.{name}", getattr(wire, name)) for name in ("region", "zone", "subzone")))
 
 
 def _ports_to_wire(ports: Iterable[PortMapping]) -> list[pb.Port]:
@@ -123,7 +155,7 @@ def _ports_to_wire(ports: Iterable[PortMapping]) -> list[pb.Port]:
 
 def _ports_from_wire(key: str, ports: Iterable[pb.Port]) -> tuple[PortMapping, ...]:
     mappings = tuple(PortMapping(port.service_port, port.target_port) for port in ports)
-    _check_size(key, len(mappings), MAX_PORTS)
+    check_size(key, len(mappings), MAX_PORTS)
     for mapping in mappings:
         if not (0 < mapping.service_port <= 65535 and mapping.target_port <= 65535):
             raise ConfigError(key, f"{mapping.service_port}:{mapping.target_port}", "a service port 1-65535 and a target port 0-65535")
@@ -132,7 +164,7 @@ def _ports_from_wire(key: str, ports: Iterable[pb.Port]) -> tuple[PortMapping, .
 
 def _addresses(key: str, packed: Iterable[bytes]) -> tuple[IPAddress, ...]:
     addresses = tuple(_address(key, one) for one in packed)
-    _check_size(key, len(addresses), MAX_ADDRESSES)
+    check_size(key, len(addresses), MAX_ADDRESSES)
     return addresses
 
 
@@ -144,29 +176,9 @@ def _address(key: str, packed: bytes) -> IPAddress:
     raise ConfigError(key, packed[:32].hex(), "4 bytes, or 16 that are no IPv4-mapped address")
 
 
-def _text(key: str, value: str, required: bool = False) -> str:
-    """Checks a name that ends in log lines and keys: printable, without spaces, bounded."""
-    if required and not value:
-        raise ConfigError(key, value, "a name that is not empty")
-    if len(value) > MAX_NAME_LENGTH or not value.isprintable() or " " in value:
-        raise ConfigError(key, value[:64], f"at most {MAX_NAME_LENGTH} printable characters without spaces")
-    return value
-
-
-def _segment(key: str, value: str) -> str:
-    """Checks a name that becomes one part of an identity or of a key: a "/" in it would forge another."""
-    if "/" in value:
-        raise ConfigError(key, value[:64], "a name without '/'")
-    return _text(key, value, required=True)
-
-
-def _service_key(key: str, value: str) -> str:
+def _qualified(key: str, value: str) -> str:
+    """Checks "namespace/hostname" or "namespace/name"."""
     namespace, _, hostname = value.partition("/")
-    _segment(key, namespace)
-    _segment(key, hostname)
+    segment(key, namespace)
+    segment(key, hostname)
     return value
-
-
-def _check_size(key: str, size: int, limit: int) -> None:
-    if size > limit:
-        raise ConfigError(key, size, f"at most {limit} entries")

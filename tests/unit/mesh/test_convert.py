@@ -1,13 +1,16 @@
 """The model goes over the wire and comes back; what is not the model's is refused by field."""
 
 from ipaddress import IPv4Address, IPv6Address
+from typing import Any
 
 import pytest
+from google.protobuf import any_pb2
+from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.errors import ConfigError
-from mesh.model import PortMapping, Service, TunnelProtocol, Workload
+from mesh.model import BalancingMode, LoadBalancing, Locality, PortMapping, RoutingScope, Service, TunnelProtocol, Workload
 from mesh.wire import workload_pb2 as pb
 from mesh.wire.convert import resource_names, service_from_wire, service_to_wire, workload_from_wire, workload_to_wire
 
@@ -33,6 +36,28 @@ workloads = st.builds(
     canonical_revision=names,
     workload_name=names,
     services=st.dictionaries(keys, ports, max_size=3),
+    hostname=names | st.just(""),
+    locality=st.builds(Locality, names | st.just(""), names, names),
+    capacity=st.integers(0, 2**32 - 1),
+    policies=st.lists(keys, max_size=3).map(tuple),
+)
+balancing = st.builds(
+    LoadBalancing,
+    preference=st.lists(st.sampled_from(RoutingScope), unique=True).map(tuple),
+    mode=st.sampled_from(BalancingMode),
+    unready_too=st.booleans(),
+    affinity_s=st.integers(0, 86_400),
+)
+services = st.builds(
+    Service,
+    name=names,
+    namespace=names,
+    hostname=names,
+    addresses=addresses.filter(bool),
+    ports=ports,
+    network=names,
+    load_balancing=balancing,
+    subject_alt_names=st.lists(names, max_size=2).map(tuple),
 )
 
 
@@ -42,7 +67,7 @@ def test_workloads_come_back(workload: Workload) -> None:
     assert workload_from_wire(pb.Workload.FromString(sent), "other") == workload
 
 
-@given(st.builds(Service, name=names, namespace=names, hostname=names, addresses=addresses.filter(bool), ports=ports, network=names))
+@given(services)
 def test_services_come_back(service: Service) -> None:
     sent = service_to_wire(service).SerializeToString()
     assert service_from_wire(pb.Service.FromString(sent)) == service
@@ -78,12 +103,33 @@ def valid(**changes: object) -> pb.Workload:
         (valid(services={f"a/{n}": pb.PortList() for n in range(4097)}), "workload.services"),
         (valid(services={"a/b": pb.PortList(ports=[pb.Port(service_port=0)])}), "workload.services[a/b]"),
         (valid(services={"a/b": pb.PortList(ports=[pb.Port(service_port=80, target_port=65536)])}), "workload.services[a/b]"),
+        (valid(hostname="a b"), "workload.hostname"),
+        (valid(hostname="x" * 1025), "workload.hostname"),
+        (valid(locality=pb.Locality(zone="z\n")), "workload.locality.zone"),
+        (valid(authorization_policies=["web"]), "workload.authorization_policies"),
+        (valid(authorization_policies=["a/b/c"]), "workload.authorization_policies"),
+        (valid(authorization_policies=["a/b"] * 4097), "workload.authorization_policies"),
     ],
 )
 def test_hostile_workloads(wire: pb.Workload, key: str) -> None:
     with pytest.raises(ConfigError) as refused:
         workload_from_wire(wire, "cluster.local")
     assert refused.value.key == key
+
+
+def balanced(**balancing: Any) -> pb.Service:
+    return pb.Service(hostname="a", namespace="b", load_balancing=pb.LoadBalancing(**balancing))
+
+
+def extended(message: Message) -> pb.Service:
+    config = any_pb2.Any()
+    config.Pack(message)
+    return pb.Service(hostname="a", namespace="b", extensions=[pb.Extension(name="ambient.io/session-affinity", config=config)])
+
+
+BROKEN = pb.Extension(
+    name="ambient.io/session-affinity", config=any_pb2.Any(type_url="type.googleapis.com/istio.workload.SessionAffinity", value=b"\xff")
+)
 
 
 @pytest.mark.parametrize(
@@ -97,12 +143,28 @@ def test_hostile_workloads(wire: pb.Workload, key: str) -> None:
             "service.addresses",
         ),
         (pb.Service(hostname="a", namespace="b", addresses=[pb.NetworkAddress(address=b"")]), "service.addresses"),
+        (pb.Service(hostname="a", namespace="b", subject_alt_names=[""]), "service.subject_alt_names"),
+        (pb.Service(hostname="a", namespace="b", subject_alt_names=["a"] * 257), "service.subject_alt_names"),
+        (balanced(routing_preference=[7]), "service.load_balancing.routing_preference"),
+        (balanced(routing_preference=[0]), "service.load_balancing.routing_preference"),
+        (balanced(routing_preference=[1] * 7), "service.load_balancing.routing_preference"),
+        (balanced(mode=9), "service.load_balancing.mode"),
+        (balanced(health_policy=2), "service.load_balancing.health_policy"),
+        (extended(pb.SessionAffinity(timeout_seconds=86_401)), "service.extensions"),
+        (extended(pb.Workload(uid="u")), "service.extensions"),
+        (pb.Service(hostname="a", namespace="b", extensions=[BROKEN]), "service.extensions"),
+        (pb.Service(hostname="a", namespace="b", extensions=[pb.Extension(name="x")] * 65), "service.extensions"),
     ],
 )
 def test_hostile_services(wire: pb.Service, key: str) -> None:
     with pytest.raises(ConfigError) as refused:
         service_from_wire(wire)
     assert refused.value.key == key
+
+
+def test_extensions_of_others_are_passed_over() -> None:
+    wire = pb.Service(hostname="a", namespace="b", extensions=[pb.Extension(name="example.com/other", config=any_pb2.Any(value=b"\xff"))])
+    assert service_from_wire(wire).load_balancing == LoadBalancing()
 
 
 def test_names() -> None:
