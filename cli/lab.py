@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import click
 
-from cli.operations import start, stop
+from cli.operations import revoke, rotate_root, start, stop
 from cli.status import print_status
 from lab import api
 from lab.edits import parse_label
@@ -47,7 +47,7 @@ def lab(ctx: click.Context) -> None:
     "--capture", type=click.Choice(CAPTURE_MODES), default=_DEFAULTS.capture, show_default=True, help="How connections are captured."
 )
 @click.option("--mesh/--no-mesh", default=True, help="Whether to run the mesh, or pods and services alone.")
-@click.option("--cert-lifetime", type=click.IntRange(min=1), metavar="SECONDS", help="Lifetime of the pods' certificates; else a day.")
+@click.option("--cert-lifetime", type=click.IntRange(10, 86400), metavar="SECONDS", help="Lifetime of the pods' certificates; else a day.")
 @click.option("--trust-domain-aliases", metavar="A,B", help="Older trust domains, whose identities are accepted as well.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of all programs, such as LOG_LEVEL=debug.")
 @click.option("--timeout", "time_limit_s", default=api.DEFAULT_TIME_LIMIT_S, show_default=True, help="Seconds until all must be ready.")
@@ -57,7 +57,7 @@ def up(
     settings: tuple[str, ...], time_limit_s: float,
 ) -> None:  # fmt: skip
     """Bring the lab up; returns when everything in it is ready."""
-    named = {"CERT_LIFETIME_S": cert_lifetime, "TRUST_DOMAIN_ALIASES": trust_domain_aliases}
+    named = {"CERT_LIFETIME_S": cert_lifetime, "CERT_MAX_LIFETIME_S": cert_lifetime, "TRUST_DOMAIN_ALIASES": trust_domain_aliases}
     pairs = {key: str(value) for key, value in named.items() if value is not None}
     options = Options(nodes, capture, mesh, {**pairs, **dict(map(_pair, settings))})
     api.up(layout, options, api.read_manifests(manifests), click.echo, time_limit_s)
@@ -71,8 +71,8 @@ def down(layout: Layout) -> None:
     click.echo("the lab is down" if api.down(layout) else "there was no lab")
 
 
-lab.add_command(stop)
-lab.add_command(start)
+for _command in (stop, start, rotate_root, revoke):
+    lab.add_command(_command)
 
 
 @lab.command()

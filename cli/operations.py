@@ -1,4 +1,4 @@
-"""`ambient lab stop` and `start`: what the mesh does when one of its programs is away."""
+"""What is done to the mesh of a lab that is up: its programs stopped and started, its root replaced, certificates revoked."""
 
 import click
 
@@ -34,6 +34,34 @@ def start(layout: Layout, program: str, node: str | None, wait: bool) -> None:
         handle.start_program(name)
     if wait:
         handle.wait(say=click.echo)
+
+
+@click.command(name="rotate-root")
+@click.pass_obj
+def rotate_root(layout: Layout) -> None:
+    """Replace the root of the certificate authority, step by step.
+
+    Both roots are trusted until the last certificate under the old one has ended.
+    """
+    api.Lab(layout).rotate_root()
+    click.echo("a new root is asked for; `ambient lab logs controlplane -f` tells each step")
+
+
+@click.command()
+@click.option("-n", "--namespace", default="default", show_default=True, help="The namespace of the pod.")
+@click.argument("what", metavar="POD|SERIAL")
+@click.pass_obj
+def revoke(layout: Layout, namespace: str, what: str) -> None:
+    """Revoke a certificate, by its serial or that of a pod; its live connections end, and new ones are refused.
+
+    A pod's certificate is that of its service account on its node: other pods there share it.
+    """
+    handle = api.Lab(layout)
+    pods = {f"{one['namespace']}/{one['name']}" for one in handle.status()["pods"]}
+    pod = what if "/" in what else f"{namespace}/{what}"
+    serial = handle.serial_of(pod) if pod in pods else what
+    handle.revoke(serial)
+    click.echo(f"certificate {serial} is revoked")
 
 
 def program_names(status: dict[str, object], program: str, node: str | None) -> list[str]:

@@ -89,6 +89,20 @@ class Lab:
         """Runs a program again that was stopped; returns before it is ready."""
         self._ask({"op": "start program", "name": name})
 
+    def rotate_root(self) -> None:
+        """Asks the certificate authority for a new root; returns at once."""
+        self._ask({"op": "rotate root"})
+
+    def revoke(self, serial: str) -> None:
+        """Revokes a certificate by its serial, hexadecimal; returns before the nodes know."""
+        self._ask({"op": "revoke", "serial": serial})
+
+    def serial_of(self, pod: str) -> str:
+        """The serial of the certificate that a pod ("name" of namespace default, or "namespace/name") proves its identity with now."""
+        namespace, _, short = pod.rpartition("/")
+        serial: str = self._ask({"op": "serial", "namespace": namespace or "default", "name": short})
+        return serial
+
     def label(self, kind: str, name: str, changes: Mapping[str, str | None]) -> None:
         """Sets labels of an object ("name" of namespace default, or "namespace/name"); None takes one away."""
         self._ask({"op": "label", "kind": kind, "name": name, "changes": dict(changes)})

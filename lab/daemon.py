@@ -9,8 +9,9 @@ from typing import Any
 
 from pyroute2.netlink.exceptions import NetlinkError  # type: ignore[import-untyped]
 
+from lab.authority import request_rotation, revoke
 from lab.control import Say, serve
-from lab.edits import apply_files, change_labels, delete_files, delete_object
+from lab.edits import Edit, apply_files, change_labels, delete_files, delete_object
 from lab.errors import LabError
 from lab.journal import Journal
 from lab.layout import Layout
@@ -50,28 +51,51 @@ class Daemon:
 
 
 async def _answer(lab: RunningLab, question: Mapping[str, Any], say: Say) -> object:
+    edit = _edit(question)
+    if edit is not None:
+        await lab.edit(edit)
+        return None
     match question:
-        case {"op": "apply", "files": dict(files), "prune": bool(prune)}:
-            await lab.edit(apply_files(files, prune=prune))
-        case {"op": "delete", "files": dict(files)}:
-            await lab.edit(delete_files(files))
-        case {"op": "delete object", "kind": str(kind), "name": str(name)}:
-            await lab.edit(delete_object(kind, name))
-        case {"op": "stop program", "name": str(name)}:
-            await lab.mesh.stop_program(name)
-        case {"op": "start program", "name": str(name)}:
-            lab.mesh.start_program(name)
-        case {"op": "label", "kind": str(kind), "name": str(name), "changes": dict(changes)}:
-            await lab.edit(change_labels(kind, name, changes))
         case {"op": "wait", "time_limit_s": int(limit) | float(limit)}:
             await lab.wait(limit, say)
         case {"op": "status"}:
             return await lab.describe()
         case {"op": "pod", "namespace": str(namespace), "name": str(name)}:
             return lab.pod(namespace, name)
+        case {"op": "serial", "namespace": str(namespace), "name": str(name)}:
+            return await lab.serial_of(namespace, name)
+        case _:
+            await _operate(lab, question)
+    return None
+
+
+def _edit(question: Mapping[str, Any]) -> Edit | None:
+    """What the question asks to be changed in the cluster."""
+    match question:
+        case {"op": "apply", "files": dict(files), "prune": bool(prune)}:
+            return apply_files(files, prune=prune)
+        case {"op": "delete", "files": dict(files)}:
+            return delete_files(files)
+        case {"op": "delete object", "kind": str(kind), "name": str(name)}:
+            return delete_object(kind, name)
+        case {"op": "label", "kind": str(kind), "name": str(name), "changes": dict(changes)}:
+            return change_labels(kind, name, changes)
+    return None
+
+
+async def _operate(lab: RunningLab, question: Mapping[str, Any]) -> None:
+    """Does something to the programs of the mesh."""
+    match question:
+        case {"op": "stop program", "name": str(name)}:
+            await lab.mesh.stop_program(name)
+        case {"op": "start program", "name": str(name)}:
+            lab.mesh.start_program(name)
+        case {"op": "rotate root"}:
+            request_rotation(lab.layout.controlplane)
+        case {"op": "revoke", "serial": str(serial)}:
+            revoke(lab.layout.controlplane, serial)
         case _:
             raise LabError("the lab does not know this request; was it started by an older version?")
-    return None
 
 
 async def run(layout: Layout) -> None:

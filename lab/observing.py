@@ -38,6 +38,17 @@ def observe(layout: Layout, nodes: Sequence[str], programs: Sequence[Program], o
         return Observed(mesh=True, programs=programs_ready, agent_pods=captures, tunnels=known, trust_domain=domain)
 
 
+def certificate_serials(layout: Layout, node: str) -> dict[str, str]:
+    """The serials of the certificates that a node's ztunnel holds, by identity; none when it does not answer."""
+    dump = get(layout.node_netns(node), ZTUNNEL_ADMIN_PORT, "/config_dump")
+    return read_serials(dump.body) if dump is not None else {}
+
+
+def read_serials(body: bytes) -> dict[str, str]:
+    """Reads the certificates of a ztunnel's /config_dump; identities that wait for one have no serial."""
+    return {one["identity"]: one["serial"] for one in json.loads(body)["certificates"] if "serial" in one}
+
+
 def read_agent_pods(body: bytes) -> Iterable[tuple[str, AgentPod]]:
     """Reads an agent's /pods, as docs/runtime.md has it."""
     for pod in json.loads(body):

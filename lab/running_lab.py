@@ -19,7 +19,7 @@ from lab.kubelet import Kubelet
 from lab.layout import Layout
 from lab.mesh_runner import MeshRunner
 from lab.netns import create_netns
-from lab.observing import agent_pods, observe
+from lab.observing import agent_pods, certificate_serials, observe
 from lab.options import Options
 from lab.publisher import Publisher
 from lab.redirection import announce, unannounced
@@ -35,7 +35,7 @@ class RunningLab:
     """All that changes the cluster runs on one event loop, one edit at a time. `mesh` are its programs."""
 
     def __init__(self, layout: Layout, options: Options, journal: Journal, tasks: asyncio.TaskGroup) -> None:
-        self._layout = layout
+        self.layout = layout
         self._options = options
         self._journal = journal
         self._tasks = tasks
@@ -88,7 +88,7 @@ class RunningLab:
         """Writes on pods what the agents say of them, until cancelled."""
         while True:
             self._edited.clear()
-            said = await asyncio.to_thread(agent_pods, self._layout, self._cluster.nodes)
+            said = await asyncio.to_thread(agent_pods, self.layout, self._cluster.nodes)
             announced = announce(self._cluster, said)
             if announced is not self._cluster:
                 self._cluster = announced
@@ -103,9 +103,9 @@ class RunningLab:
     async def describe(self) -> dict[str, Any]:
         """The document of `ambient lab status`."""
         programs = tuple(self.mesh.programs)
-        observed = await asyncio.to_thread(observe, self._layout, self._cluster.nodes, programs, self._options)
+        observed = await asyncio.to_thread(observe, self.layout, self._cluster.nodes, programs, self._options)
         observed = replace(observed, stopped=self.mesh.stopped)
-        return {"lab": self._layout.name, "capture": self._options.capture, **describe(self._cluster, observed)}
+        return {"lab": self.layout.name, "capture": self._options.capture, **describe(self._cluster, observed)}
 
     async def wait(self, time_limit_s: float, say: Say) -> None:
         """Waits until all pods are ready, and captured or not as their labels say.
@@ -132,17 +132,31 @@ class RunningLab:
         first = pod.run.containers[0]
         return {"pid": pod.runner.pid, "netns": pod.netns, "node": pod.node, "env": dict(first.env), "directory": first.directory}
 
+    async def serial_of(self, namespace: str, name: str) -> str:
+        """The serial of a pod's certificate.
+
+        Raises:
+            LabError: there is no such pod, or no certificate for it.
+        """
+        pod = next((one for one in (await self.describe())["pods"] if (one["namespace"], one["name"]) == (namespace, name)), None)
+        if pod is None:
+            raise LabError(f"no pod {namespace}/{name}")
+        serials = await asyncio.to_thread(certificate_serials, self.layout, pod["node"])
+        if pod["identity"] not in serials:
+            raise LabError(f"the ztunnel of {pod['node']} has no certificate for {pod['identity']}, the identity of pod {namespace}/{name}")
+        return serials[pod["identity"]]
+
     def _make_network(self) -> None:
         nodes = self._cluster.nodes
-        for name in (self._layout.bridge_netns, self._layout.controlplane_netns, *map(self._layout.node_netns, nodes)):
+        for name in (self.layout.bridge_netns, self.layout.controlplane_netns, *map(self.layout.node_netns, nodes)):
             self._journal.netns(name)
             create_netns(name)
-        links.make_lab_bridge(self._layout)
-        links.connect_to_lab(self._layout, self._layout.controlplane_netns, "controlplane", CONTROLPLANE)
+        links.make_lab_bridge(self.layout)
+        links.connect_to_lab(self.layout, self.layout.controlplane_netns, "controlplane", CONTROLPLANE)
         for node in nodes:
-            links.connect_node(self._layout, node, nodes)
-            self._layout.pod_links(node).mkdir(parents=True)
-            (self._layout.logs / node).mkdir()
+            links.connect_node(self.layout, node, nodes)
+            self.layout.pod_links(node).mkdir(parents=True)
+            (self.layout.logs / node).mkdir()
 
     def _gone(self, after: Cluster) -> frozenset[str]:
         """The uids of pods that run and are not there any more; a pod that is replaced has another uid."""
@@ -198,9 +212,9 @@ class RunningLab:
         if first["kind"] == "program" and program is not None:
             return program.log
         if first["kind"] == "capture of pod":
-            return self._layout.process_log("agent", first["node"])
+            return self.layout.process_log("agent", first["node"])
         namespace, _, name = first["name"].partition("/")
-        return self._layout.pod_log(namespace, name)
+        return self.layout.pod_log(namespace, name)
 
 
 def _listed(pending: list[Pending]) -> str:

@@ -38,7 +38,9 @@ def test_an_error_that_we_know_is_one_message(monkeypatch):
     assert result.output.startswith("Error: AMBIENT_LAB: 'NOT GOOD'")
 
 
-@pytest.mark.parametrize("command", ["up", "down", "status", "apply", "delete", "label", "exec", "logs", "stop", "start"])
+@pytest.mark.parametrize(
+    "command", ["up", "down", "status", "apply", "delete", "label", "exec", "logs", "stop", "start", "rotate-root", "revoke"]
+)
 def test_every_command_explains_itself(command: str):
     result = CliRunner().invoke(main, ["lab", command, "--help"])
     assert result.exit_code == 0
