@@ -1,108 +1,121 @@
-"""The certificate authority: its root, and the certificates that it signs. No I/O; time comes in as an argument."""
+"""The certificate authority as a value: what signs, what the nodes are to trust, and the certificates. No I/O; time is an argument."""
 
 import datetime as dt
 from dataclasses import dataclass
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from mesh.errors import CredentialError
 from mesh.identity import Identity
 
-# A root is replaced by hand, and everything trusts it: long enough not to be met by surprise.
+# Everything trusts it: long enough that its rotation is an event of years.
 ROOT_LIFETIME = dt.timedelta(days=3650)
 # A stolen workload key is of use for a day at most. Source: design, "Identity and policy".
 MAX_WORKLOAD_LIFETIME = dt.timedelta(hours=24)
 # Clocks of two nodes may differ a little.
 BACKDATED = dt.timedelta(minutes=1)
-# A P-256 request has some 500 bytes; this is before anything is parsed.
-MAX_CSR_LENGTH = 16_384
+
+SigningKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+
+_NO_NAME = x509.Name([])
+_LEAF = x509.BasicConstraints(ca=False, path_length=None)
+_SIGNS_LEAVES = x509.BasicConstraints(ca=True, path_length=0)
+_BOTH_ENDS = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
 
 
 @dataclass(frozen=True, slots=True)
-class Root:
-    """The mesh's root of trust."""
+class Issuer:
+    """What signs: a root, or an intermediate. Made by `issuer_of`, which works out once what every certificate repeats.
 
-    key: ec.EllipticCurvePrivateKey
-    certificate: x509.Certificate
-
-    @property
-    def certificate_pem(self) -> bytes:
-        return self.certificate.public_bytes(serialization.Encoding.PEM)
-
-
-def new_root(now: dt.datetime, key: ec.EllipticCurvePrivateKey) -> Root:
-    """Makes a self-signed root for a key. It may sign leaves only."""
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ambient mesh root")])
-    builder = _builder(name, name, key.public_key(), now, now + ROOT_LIFETIME)
-    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-    builder = builder.add_extension(_usage(signs_certificates=True), critical=True)
-    return Root(key, builder.sign(key, hashes.SHA256()))
-
-
-def read_csr(pem: str, identity: Identity) -> ec.EllipticCurvePublicKey:
-    """Checks a certificate request and returns the key to certify.
-
-    Raises:
-        CredentialError: it is malformed, not signed by its own key, not on P-256, or names anything but the identity.
-    Source: RFC 2986; X.509-SVID, section 4 (one URI SAN).
+    Args:
+        above: what a leaf must be sent with, in order: the issuer itself and the intermediates above it; () when the issuer is a root.
+        identifier: the AuthorityKeyIdentifier of what it signs.
+        digest: the hash that goes with its key.
     """
-    if len(pem) > MAX_CSR_LENGTH:
-        raise CredentialError(f"the CSR is longer than {MAX_CSR_LENGTH}")
-    try:
-        csr = x509.load_pem_x509_csr(pem.encode())
-        key, signed, names = csr.public_key(), csr.is_signature_valid, _alternative_names(csr)
-    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType):
-        raise CredentialError("the CSR is malformed") from None
-    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise CredentialError("the CSR's key is not on P-256")
-    if not signed:
-        raise CredentialError("the CSR's signature is wrong")
-    if names not in ([], [x509.UniformResourceIdentifier(str(identity))]):
-        raise CredentialError("the CSR names something else than the identity asked for")
-    return key
+
+    key: SigningKey
+    certificate: x509.Certificate
+    above: tuple[x509.Certificate, ...]
+    identifier: x509.AuthorityKeyIdentifier
+    digest: hashes.SHA256 | hashes.SHA384
+    ends: dt.datetime
 
 
-def _alternative_names(csr: x509.CertificateSigningRequest) -> list[x509.GeneralName]:
-    try:
-        return list(csr.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
-    except x509.ExtensionNotFound:
-        return []
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """Everything of the authority that is in force at a time.
+
+    Args:
+        bundle: every root that is to be believed, PEM.
+        revocations: revocation lists, PEM; b"" for none.
+        reply_chain: what follows the leaf in an answer, PEM: the intermediates, then the bundle.
+    """
+
+    issuer: Issuer
+    bundle: bytes
+    revocations: bytes
+    reply_chain: tuple[str, ...]
+
+
+def issuer_of(key: SigningKey, certificate: x509.Certificate, above: tuple[x509.Certificate, ...] = ()) -> Issuer:
+    """Makes an issuer of a key, its certificate, and what stands between that and a root (see Issuer)."""
+    large = isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP384R1)
+    digest = hashes.SHA384() if large else hashes.SHA256()
+    return Issuer(key, certificate, above, _identifier(certificate), digest, certificate.not_valid_after_utc)
+
+
+def make_authority(issuer: Issuer, bundle: bytes, revocations: bytes) -> Authority:
+    """Puts an authority together.
+
+    Source: istio.v1.auth: the parts of cert_chain are the leaf, the intermediates, and the roots last.
+    """
+    chain = (*(one.public_bytes(Encoding.PEM).decode() for one in issuer.above), bundle.decode())
+    return Authority(issuer, bundle, revocations, chain)
+
+
+def new_root(now: dt.datetime, key: ec.EllipticCurvePrivateKey, generation: int = 1) -> x509.Certificate:
+    """Makes a self-signed root for a key. It may sign leaves only; its name tells it from the roots before and after it."""
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"ambient mesh root {generation}")])
+    builder = _builder(name, name, key.public_key(), now, now + ROOT_LIFETIME)
+    builder = builder.add_extension(_SIGNS_LEAVES, critical=True).add_extension(_usage(signs_certificates=True), critical=True)
+    return builder.sign(key, hashes.SHA256())
 
 
 def issue_workload(
-    root: Root, key: ec.EllipticCurvePublicKey, identity: Identity, lifetime: dt.timedelta, now: dt.datetime
+    issuer: Issuer, key: ec.EllipticCurvePublicKey, identity: Identity, lifetime: dt.timedelta, now: dt.datetime
 ) -> x509.Certificate:
     """Signs a certificate whose only name is the identity, for both ends of a tunnel.
 
     Args:
-        lifetime: as asked for; it is cut to MAX_WORKLOAD_LIFETIME, and to the root's own end.
+        lifetime: as asked for; it is cut to MAX_WORKLOAD_LIFETIME, and to the issuer's own end.
+    Raises:
+        CredentialError: the issuer's own certificate has ended.
     Source: X.509-SVID, section 4; RFC 5280, section 4.2.1.6 (the name is critical since there is no subject).
     """
     san = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(str(identity))])
-    return _issue_leaf(root, key, san, now, now + min(lifetime, MAX_WORKLOAD_LIFETIME))
+    return _issue_leaf(issuer, key, san, now, min(lifetime, MAX_WORKLOAD_LIFETIME))
 
 
-def issue_server(root: Root, key: ec.EllipticCurvePublicKey, dns_name: str, lifetime: dt.timedelta, now: dt.datetime) -> x509.Certificate:
-    """Signs the control plane's own certificate."""
-    return _issue_leaf(root, key, x509.SubjectAlternativeName([x509.DNSName(dns_name)]), now, now + lifetime)
+def issue_server(
+    issuer: Issuer, key: ec.EllipticCurvePublicKey, dns_name: str, lifetime: dt.timedelta, now: dt.datetime
+) -> x509.Certificate:
+    """Signs the control plane's own certificate. Raises CredentialError as issue_workload does."""
+    return _issue_leaf(issuer, key, x509.SubjectAlternativeName([x509.DNSName(dns_name)]), now, lifetime)
 
 
 def _issue_leaf(
-    root: Root, key: ec.EllipticCurvePublicKey, san: x509.SubjectAlternativeName, now: dt.datetime, end: dt.datetime
+    issuer: Issuer, key: ec.EllipticCurvePublicKey, san: x509.SubjectAlternativeName, now: dt.datetime, lifetime: dt.timedelta
 ) -> x509.Certificate:
-    end = min(end, root.certificate.not_valid_after_utc)
-    issuer = root.certificate.subject
-    builder = _builder(x509.Name([]), issuer, key, now, end).add_extension(san, critical=True)
-    builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-    builder = builder.add_extension(_usage(signs_certificates=False), critical=True)
-    purposes = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
-    builder = builder.add_extension(purposes, critical=False)
-    builder = builder.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(root.key.public_key()), critical=False)
-    return builder.sign(root.key, hashes.SHA256())
+    if issuer.ends <= now:
+        raise CredentialError(f"the authority's own certificate ended at {issuer.ends.isoformat()}")
+    builder = _builder(_NO_NAME, issuer.certificate.subject, key, now, min(now + lifetime, issuer.ends))
+    builder = builder.add_extension(san, critical=True).add_extension(_LEAF, critical=True)
+    builder = builder.add_extension(_SIGNS_HANDSHAKES, critical=True).add_extension(_BOTH_ENDS, critical=False)
+    return builder.add_extension(issuer.identifier, critical=False).sign(issuer.key, issuer.digest)
 
 
 def _builder(
@@ -110,6 +123,17 @@ def _builder(
 ) -> x509.CertificateBuilder:
     builder = x509.CertificateBuilder(issuer, subject, key, x509.random_serial_number(), now - BACKDATED, end)
     return builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+
+
+def _identifier(certificate: x509.Certificate) -> x509.AuthorityKeyIdentifier:
+    """Repeats the issuer's own name of its key, which others may have worked out in another way. Source: RFC 5280, section 4.2.1.1."""
+    try:
+        own = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        key = certificate.public_key()
+        assert isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey), "no other key is let in"
+        return x509.AuthorityKeyIdentifier.from_issuer_public_key(key)
+    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
 
 
 def _usage(signs_certificates: bool) -> x509.KeyUsage:
@@ -124,3 +148,6 @@ def _usage(signs_certificates: bool) -> x509.KeyUsage:
         encipher_only=False,
         decipher_only=False,
     )
+
+
+_SIGNS_HANDSHAKES = _usage(signs_certificates=False)

@@ -1,6 +1,7 @@
 """The certificate service: who may have a certificate for whom, and the call that hands it out."""
 
 import datetime as dt
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,13 +11,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from controlplane.authority import MAX_WORKLOAD_LIFETIME, Root, issue_workload, read_csr
-from controlplane.feed import SnapshotFeed
+from controlplane.authority import Authority, Issuer, issue_workload
+from controlplane.node_rates import NodeRates
+from controlplane.placement import Placement
+from controlplane.requests import read_csr
 from controlplane.status import Status, grpc_code
 from controlplane.tokens import Caller, authenticate
 from mesh.errors import CredentialError, RemoteProtocolError
 from mesh.identity import Identity, parse_identity
-from mesh.model import Snapshot
 from mesh.wire import ca_pb2, ca_pb2_grpc
 
 _log = structlog.get_logger()
@@ -39,55 +41,79 @@ def asked_identity(request: ca_pb2.IstioCertificateRequest) -> Identity:
         raise RemoteProtocolError(Status.INVALID_ARGUMENT, str(error)) from None
 
 
-def authorise(caller: Caller, identity: Identity, snapshot: Snapshot | None) -> None:
+def authorise(caller: Caller, identity: Identity, placement: Placement) -> None:
     """Lets a node have certificates for the pods that it runs, and for no others.
 
     Raises:
-        RemoteProtocolError: UNAVAILABLE before the first snapshot, PERMISSION_DENIED when the node runs no such pod.
+        RemoteProtocolError: UNAVAILABLE while nobody knows yet, PERMISSION_DENIED when the node runs no such pod.
     """
-    if snapshot is None:
+    if not placement.known:
         raise RemoteProtocolError(Status.UNAVAILABLE, "no snapshot yet")
-    if not any(one.node == caller.node and one.identity == identity for one in snapshot.workloads.values()):
+    if not placement.runs(caller.node, identity):
         raise RemoteProtocolError(Status.PERMISSION_DENIED, f"node {caller.node} runs no pod of {str(identity)[:_MAX_LOGGED]}")
 
 
-def sign(request: ca_pb2.IstioCertificateRequest, identity: Identity, root: Root, now: dt.datetime) -> x509.Certificate:
+def sign(
+    request: ca_pb2.IstioCertificateRequest, identity: Identity, issuer: Issuer, longest: dt.timedelta, now: dt.datetime
+) -> x509.Certificate:
     """Signs the request for an identity that the caller may have.
 
+    Args:
+        longest: the longest lifetime that is signed; a request without a duration gets it.
     Raises:
-        RemoteProtocolError: INVALID_ARGUMENT and what is wrong with the CSR or the duration.
+        RemoteProtocolError: INVALID_ARGUMENT and what is wrong with the CSR or the duration; UNAVAILABLE when the issuer has ended.
     """
     if request.validity_duration < 0:
         raise RemoteProtocolError(Status.INVALID_ARGUMENT, "the validity duration is negative")
-    longest_s = int(MAX_WORKLOAD_LIFETIME.total_seconds())
+    longest_s = int(longest.total_seconds())
     lifetime = dt.timedelta(seconds=min(request.validity_duration or longest_s, longest_s))
     try:
         key = read_csr(request.csr, identity)
     except CredentialError as error:
         raise RemoteProtocolError(Status.INVALID_ARGUMENT, str(error)) from None
-    return issue_workload(root, key, identity, lifetime, now)
+    try:
+        return issue_workload(issuer, key, identity, lifetime, now)
+    except CredentialError as error:
+        raise RemoteProtocolError(Status.UNAVAILABLE, str(error)) from None
 
 
 class CertificateService(ca_pb2_grpc.IstioCertificateServiceServicer):
-    """istio.v1.auth.IstioCertificateService."""
+    """istio.v1.auth.IstioCertificateService.
 
-    def __init__(self, root: Root, feed: SnapshotFeed, token_key: ec.EllipticCurvePublicKey, clock: Callable[[], dt.datetime]) -> None:
-        self._root = root
-        self._feed = feed
+    Args:
+        authority: gives the authority in force.
+        longest: the longest lifetime that is signed.
+    """
+
+    def __init__(
+        self,
+        authority: Callable[[], Authority],
+        placement: Placement,
+        token_key: ec.EllipticCurvePublicKey,
+        longest: dt.timedelta,
+        clock: Callable[[], dt.datetime],
+    ) -> None:
+        self._authority = authority
+        self._placement = placement
         self._token_key = token_key
+        self._longest = longest
         self._clock = clock
+        self._rates = NodeRates()
 
     async def CreateCertificate(  # noqa: N802  # the service's own name
         self, request: ca_pb2.IstioCertificateRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> ca_pb2.IstioCertificateResponse:
         log = _log.bind(peer=context.peer())
+        authority = self._authority()
         try:
             caller = authenticate(context.invocation_metadata() or (), self._token_key)
             log = log.bind(node=caller.node)
+            if not self._rates.allow(caller.node, time.monotonic()):
+                raise RemoteProtocolError(Status.RESOURCE_EXHAUSTED, f"node {caller.node} asks for too many certificates")
             identity = asked_identity(request)
             log = log.bind(identity=str(identity)[:_MAX_LOGGED])
-            authorise(caller, identity, self._feed.snapshot)
-            certificate = sign(request, identity, self._root, self._clock())
+            authorise(caller, identity, self._placement)
+            certificate = sign(request, identity, authority.issuer, self._longest, self._clock())
         except CredentialError as error:
             log.warning("certificate_refused", code="UNAUTHENTICATED", reason=str(error))
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
@@ -97,4 +123,4 @@ class CertificateService(ca_pb2_grpc.IstioCertificateServiceServicer):
             await context.abort(code, error.reason)
         log.info("certificate_issued", serial=f"{certificate.serial_number:x}", until=certificate.not_valid_after_utc.isoformat())
         leaf = certificate.public_bytes(serialization.Encoding.PEM).decode()
-        return ca_pb2.IstioCertificateResponse(cert_chain=[leaf, self._root.certificate_pem.decode()])
+        return ca_pb2.IstioCertificateResponse(cert_chain=[leaf, *authority.reply_chain])

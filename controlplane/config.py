@@ -1,5 +1,6 @@
 """The settings of the control plane, from its environment."""
 
+import datetime as dt
 import enum
 import re
 from collections.abc import Callable, Mapping
@@ -13,8 +14,13 @@ _T = TypeVar("_T")
 _DNS_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 # Source: SPIFFE-ID standard, section 2.1.
 _TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
+# Source: RFC 1123, as Kubernetes names namespaces.
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 # It is the first part of a workload's uid, before the first "/".
 _CLUSTER_ID = re.compile(r"[A-Za-z0-9._-]{1,253}")
+_DAY_S = 86_400
+# What ends within seconds could not be renewed in time.
+_LEAST_S = 10
 _HOST_PORT = re.compile(r"(?:\[([^\]]*)\]|([^:\[\]]*)):([0-9]{1,5})")
 
 
@@ -42,11 +48,15 @@ class AuthoritySettings:
         state_dir: the authority that the control plane makes itself is kept here.
         ca_dir: an authority that others made; None: the control plane makes its own.
         bundle_dir: the trust bundle and the revocation lists for the nodes are written here.
+        max_lifetime: of any certificate that is signed.
+        spread: until every node and every replica has acted on a change of the bundle; a rotation waits that long.
     """
 
     state_dir: Path
     ca_dir: Path | None
     bundle_dir: Path
+    max_lifetime: dt.timedelta
+    spread: dt.timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +74,8 @@ class Settings:
     listen: ListenAddress
     readiness: ListenAddress
     trust_domain: str
+    trust_domain_aliases: tuple[str, ...]
+    root_namespace: str
     cluster_id: str
     cluster_domain: str
     log_format: LogFormat
@@ -90,11 +102,15 @@ def parse(env: Mapping[str, str]) -> Settings:
             state_dir=read("STATE_DIR", None, _path, "a directory to keep the authority's keys in"),
             ca_dir=read("CA_DIR", None, _path, "a directory with ca-cert.pem, ca-key.pem and root-cert.pem") if env.get("CA_DIR") else None,
             bundle_dir=read("BUNDLE_DIR", f"{env.get('STATE_DIR', '')}/bundle", _path, "a directory for the nodes' trust bundle"),
+            max_lifetime=read("CERT_MAX_LIFETIME_S", "86400", _seconds_from(_LEAST_S), f"whole seconds, {_LEAST_S} to {_DAY_S}"),
+            spread=read("ROOT_SPREAD_S", "600", _seconds_from(1), f"whole seconds, 1 to {_DAY_S}"),
         ),
         token_key=read("TOKEN_KEY", None, _path, "a PEM file with the P-256 public key of the nodes' tokens"),
         listen=read("LISTEN_ADDR", "[::]:15012", _listen_address, "ADDRESS:PORT"),
         readiness=read("READINESS_ADDR", "[::]:15021", _listen_address, "ADDRESS:PORT"),
         trust_domain=read("TRUST_DOMAIN", "cluster.local", _matching(_TRUST_DOMAIN), "a SPIFFE trust domain, such as cluster.local"),
+        trust_domain_aliases=read("TRUST_DOMAIN_ALIASES", "", _trust_domains, "SPIFFE trust domains, comma-separated"),
+        root_namespace=read("ROOT_NAMESPACE", "istio-system", _matching(_NAMESPACE), "the name of a namespace"),
         cluster_id=read("CLUSTER_ID", "Kubernetes", _matching(_CLUSTER_ID), "letters, digits, '.', '_' or '-'"),
         cluster_domain=read("CLUSTER_DOMAIN", "cluster.local", _matching(_DNS_NAME), "a DNS name, such as cluster.local"),
         log_format=read("LOG_FORMAT", "plain", _log_format, "plain or json"),
@@ -108,6 +124,14 @@ def _path(text: str) -> Path | None:
     return Path(text) if text and "\0" not in text else None
 
 
+def _seconds_from(least: int) -> Callable[[str], dt.timedelta | None]:
+    def convert(text: str) -> dt.timedelta | None:
+        sound = re.fullmatch(r"[0-9]{1,5}", text) is not None and least <= int(text) <= _DAY_S
+        return dt.timedelta(seconds=int(text)) if sound else None
+
+    return convert
+
+
 def _listen_address(text: str) -> ListenAddress | None:
     match = _HOST_PORT.fullmatch(text)
     if match is None or int(match[3]) > 65535:
@@ -117,6 +141,11 @@ def _listen_address(text: str) -> ListenAddress | None:
 
 def _matching(pattern: re.Pattern[str]) -> Callable[[str], str | None]:
     return lambda text: text if pattern.fullmatch(text) else None
+
+
+def _trust_domains(text: str) -> tuple[str, ...] | None:
+    domains = tuple(text.split(",")) if text else ()
+    return domains if all(_TRUST_DOMAIN.fullmatch(one) for one in domains) else None
 
 
 def _log_format(text: str) -> LogFormat | None:

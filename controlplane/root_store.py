@@ -1,8 +1,6 @@
-"""Keeps the root of trust on disk: made once, never replaced silently."""
+"""Keeps the self-made roots on disk: each is made once, by whichever replica comes first, and never replaced silently."""
 
 import datetime as dt
-import os
-import tempfile
 from pathlib import Path
 
 from cryptography import x509
@@ -10,17 +8,21 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from controlplane.authority import Root, new_root
+from controlplane.authority import Issuer, issuer_of, new_root
+from controlplane.files import PRIVATE_MODE, PUBLIC_MODE, write_new
 from mesh.errors import ConfigError
 
-KEY_FILE = "root-key.pem"
-CERTIFICATE_FILE = "root-cert.pem"
-_PRIVATE_MODE = 0o600
-_PUBLIC_MODE = 0o644
+
+def key_file(state_dir: Path, generation: int) -> Path:
+    return state_dir / ("root-key.pem" if generation == 1 else f"root-key-{generation}.pem")
 
 
-def load_or_create_root(state_dir: Path, now: dt.datetime) -> Root:
-    """Returns the root that the directory holds, or makes one where it holds none.
+def certificate_file(state_dir: Path, generation: int) -> Path:
+    return state_dir / ("root-cert.pem" if generation == 1 else f"root-cert-{generation}.pem")
+
+
+def create_root(state_dir: Path, generation: int, now: dt.datetime) -> None:
+    """Makes a root where the directory does not hold it yet.
 
     A key without a certificate is what a crash between the two leaves: it gets its certificate. A certificate without its key is an
     error, since nodes trust it already and a new root would cut them off.
@@ -28,22 +30,40 @@ def load_or_create_root(state_dir: Path, now: dt.datetime) -> Root:
         ConfigError: what is there cannot be used.
         OSError: the directory cannot be read or written.
     """
-    state_dir.mkdir(parents=True, exist_ok=True)
-    key_file, certificate_file = state_dir / KEY_FILE, state_dir / CERTIFICATE_FILE
-    if not key_file.exists():
-        if certificate_file.exists():
-            raise ConfigError(str(key_file), None, f"the private key of {CERTIFICATE_FILE}; remove that too to begin with a new root")
-        _write_new(key_file, _private_pem(ec.generate_private_key(ec.SECP256R1())), _PRIVATE_MODE)
-    key = _load_key(key_file)
-    if not certificate_file.exists():
-        _write_new(certificate_file, new_root(now, key).certificate_pem, _PUBLIC_MODE)
-    return Root(key, _load_certificate(certificate_file, key, now))
+    key_path, certificate_path = key_file(state_dir, generation), certificate_file(state_dir, generation)
+    if not key_path.exists():
+        if certificate_path.exists():
+            raise ConfigError(str(key_path), None, f"the private key of {certificate_path.name}; remove that too to begin with a new root")
+        write_new(key_path, _private_pem(ec.generate_private_key(ec.SECP256R1())), PRIVATE_MODE)
+    if not certificate_path.exists():
+        certificate = new_root(now, _load_key(key_path), generation)
+        write_new(certificate_path, certificate.public_bytes(serialization.Encoding.PEM), PUBLIC_MODE)
+
+
+def load_root(state_dir: Path, generation: int) -> Issuer:
+    """Returns a root that the directory holds.
+
+    Raises:
+        ConfigError: it is not there, or cannot be used.
+        OSError: the directory cannot be read.
+    """
+    key = _load_key(key_file(state_dir, generation))
+    path = certificate_file(state_dir, generation)
+    return issuer_of(key, _load_certificate(path, key, key_file(state_dir, generation).name))
+
+
+def forget_root(state_dir: Path, generation: int) -> None:
+    """Removes a root that nobody trusts any longer. The certificate goes first: a key alone is what a crash may leave."""
+    certificate_file(state_dir, generation).unlink(missing_ok=True)
+    key_file(state_dir, generation).unlink(missing_ok=True)
 
 
 def _load_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    if not path.exists():
+        raise ConfigError(str(path), None, "the private key of a root that the nodes trust")
     mode = path.stat().st_mode & 0o777
     if mode & 0o077:
-        raise ConfigError(str(path), f"mode {mode:04o}", f"mode {_PRIVATE_MODE:04o}: others could have read the root key")
+        raise ConfigError(str(path), f"mode {mode:04o}", f"mode {PRIVATE_MODE:04o}: others could have read the root key")
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
@@ -53,41 +73,17 @@ def _load_key(path: Path) -> ec.EllipticCurvePrivateKey:
     return key
 
 
-def _load_certificate(path: Path, key: ec.EllipticCurvePrivateKey, now: dt.datetime) -> x509.Certificate:
+def _load_certificate(path: Path, key: ec.EllipticCurvePrivateKey, key_name: str) -> x509.Certificate:
     try:
         certificate = x509.load_pem_x509_certificate(path.read_bytes())
         matches = certificate.public_key() == key.public_key()
     except (ValueError, UnsupportedAlgorithm):
         raise ConfigError(str(path), "unreadable", "a PEM certificate") from None
     if not matches:
-        raise ConfigError(str(path), "another key's", f"the certificate of {KEY_FILE}")
-    if certificate.not_valid_after_utc <= now:
-        raise ConfigError(str(path), f"ended {certificate.not_valid_after_utc.isoformat()}", "a certificate that is still valid")
+        raise ConfigError(str(path), "another key's", f"the certificate of {key_name}")
     return certificate
 
 
 def _private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     form = serialization.PrivateFormat.PKCS8
     return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
-
-
-def _write_new(path: Path, content: bytes, mode: int) -> None:
-    """Puts a file in place whole, on the disk, or not at all; one that is there already wins."""
-    descriptor, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(descriptor, mode)
-            file.write(content)
-            file.flush()
-            os.fsync(descriptor)
-        try:
-            os.link(scratch, path)
-        except FileExistsError:
-            return
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-    finally:
-        Path(scratch).unlink()

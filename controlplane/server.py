@@ -6,20 +6,19 @@ from dataclasses import dataclass
 
 import grpc
 import structlog
-from envoy.service.discovery.v3 import ads_pb2_grpc  # type: ignore[import-untyped]  # xds-protos has no types
 
+from controlplane.authority_keeper import AuthorityKeeper, source_of
 from controlplane.certificates import CertificateService
 from controlplane.config import ListenAddress, Settings
-from controlplane.feed import SnapshotFeed
+from controlplane.feed import Feed
+from controlplane.publisher import Publisher
 from controlplane.readiness import ReadinessServer
-from controlplane.root_store import load_or_create_root
-from controlplane.server_certificate import ServerCertificate
+from controlplane.server_certificate import SERVER_NAME, ServerCertificate
 from controlplane.source import ManifestDirectory
 from controlplane.tokens import load_token_key
 from controlplane.xds import DiscoveryService
 from mesh.errors import ConfigError
-from mesh.manifests import Manifests
-from mesh.snapshot import build_snapshot
+from mesh.settings import MeshSettings
 from mesh.wire import ca_pb2_grpc
 
 _log = structlog.get_logger()
@@ -33,6 +32,8 @@ _OPTIONS = (
     ("grpc.keepalive_timeout_ms", 10_000),
     # A node proxy pings every 10 s. Source: HBONE and xDS connections of istio/ztunnel.
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    # What a node that had everything holds, it says when it reconnects: some 80 bytes for each of its resources.
+    ("grpc.max_receive_message_length", 32 * 2**20),
     # Two control planes on one port would each serve half of the nodes.
     ("grpc.so_reuseport", 0),
 )
@@ -50,19 +51,23 @@ class ControlPlane:
     """Runs from `start` to `stop`; `follow_source` is to run in between.
 
     Raises (constructor):
-        ConfigError, OSError: the token key or the root cannot be used.
+        ConfigError, OSError: the token key or the authority cannot be used.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._feed = SnapshotFeed()
+        self._feed = Feed(mesh_settings(settings))
         token_key = load_token_key(_read(settings), "TOKEN_KEY")
-        root = load_or_create_root(settings.authority.state_dir, _now())
-        self._credentials = ServerCertificate(root, _now).credentials()
+        longest = settings.authority.max_lifetime
+        self._authority = AuthorityKeeper(
+            source_of(settings.authority, (settings.trust_domain, SERVER_NAME)), settings.authority.bundle_dir, _now
+        )
+        self._credentials = ServerCertificate(lambda: self._authority.current, longest, _now).credentials()
         self._server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=MAX_CALLS)
-        ads_pb2_grpc.add_AggregatedDiscoveryServiceServicer_to_server(DiscoveryService(self._feed, token_key), self._server)
-        ca_pb2_grpc.add_IstioCertificateServiceServicer_to_server(CertificateService(root, self._feed, token_key, _now), self._server)
-        self._readiness = ReadinessServer(lambda: self._feed.snapshot is not None)
+        self._server.add_generic_rpc_handlers((DiscoveryService(self._feed, token_key).handlers(),))
+        certificates = CertificateService(lambda: self._authority.current, self._feed, token_key, longest, _now)
+        ca_pb2_grpc.add_IstioCertificateServiceServicer_to_server(certificates, self._server)
+        self._readiness = ReadinessServer(lambda: self._feed.known)
 
     async def start(self) -> Ports:
         """Listens.
@@ -85,19 +90,31 @@ class ControlPlane:
         return Ports(port, readiness)
 
     async def follow_source(self, stopping: asyncio.Event) -> None:
-        """Publishes snapshots of the manifests until `stopping` is set."""
-        await ManifestDirectory(self._settings.manifests_dir, self._publish).follow(stopping)
+        """Publishes what the manifests say, and keeps the authority, until `stopping` is set.
+
+        Raises:
+            ConfigError, OSError: the directory of manifests cannot be followed.
+        """
+        source = ManifestDirectory(self._settings.manifests_dir, Publisher(self._feed).publish)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._authority.follow(stopping))
+                await source.follow(stopping)
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
 
     async def stop(self) -> None:
         await asyncio.gather(self._server.stop(STOP_GRACE_S), self._readiness.stop())
 
-    def _publish(self, manifests: Manifests) -> None:
-        settings, before = self._settings, self._feed.snapshot
-        snapshot = build_snapshot(manifests, before, settings.trust_domain, settings.cluster_id, settings.cluster_domain)
-        self._feed.publish(snapshot)
-        if snapshot is not before:
-            counts = {"workloads": len(snapshot.workloads), "services": len(snapshot.services)}
-            _log.info("snapshot_published", generation=snapshot.generation, **counts)
+
+def mesh_settings(settings: Settings) -> MeshSettings:
+    return MeshSettings(
+        trust_domain=settings.trust_domain,
+        trust_domain_aliases=settings.trust_domain_aliases,
+        cluster_domain=settings.cluster_domain,
+        cluster_id=settings.cluster_id,
+        root_namespace=settings.root_namespace,
+    )
 
 
 def _read(settings: Settings) -> bytes:

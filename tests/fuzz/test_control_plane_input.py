@@ -11,8 +11,8 @@ from google.protobuf.message import DecodeError
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from controlplane.authority import read_csr
 from controlplane.certificates import asked_identity
+from controlplane.requests import read_csr
 from controlplane.resources import NOTHING
 from controlplane.stream import Stream
 from controlplane.tokens import authenticate

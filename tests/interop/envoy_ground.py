@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509 import load_pem_x509_certificate
 
 from bench.envoy import CredentialFiles, command
-from controlplane.authority import Root, issue_workload
+from controlplane.authority import issue_workload, issuer_of
 from mesh.identity import parse_identity
 from tests.netns.ztunnel.ground import NODE_IP, PATIENCE_S, POD_IP, POD_UID, Ground, entered, run
 from ztunnel.certificates.authority import fetch_certificate
@@ -128,7 +128,7 @@ class EnvoyGround(Ground):
         assert isinstance(key, ec.EllipticCurvePrivateKey)
         roots = (state / "root-cert.pem").read_bytes()
         own = ec.generate_private_key(ec.SECP256R1())
-        root = Root(key, load_pem_x509_certificate(roots))
+        root = issuer_of(key, load_pem_x509_certificate(roots))
         leaf = issue_workload(root, own.public_key(), parse_identity(identity), dt.timedelta(hours=1), dt.datetime.now(dt.UTC))
         private = own.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         return Credentials(leaf.public_bytes(serialization.Encoding.PEM), private, roots)

@@ -35,7 +35,7 @@ class Neighbour(World):
         token = self.state / "node-token"
         token.write_text(self.token())
         address = ("127.0.0.1", self.port)
-        return ControlPlaneSettings(address, address, "controlplane.ambient", self.state / "root-cert.pem", token, on_demand)
+        return ControlPlaneSettings(address, address, "controlplane.ambient", self.state / "bundle" / "root-cert.pem", token, on_demand)
 
 
 class Node:

@@ -4,14 +4,24 @@ import base64
 import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import ip_address
+from itertools import pairwise
 from typing import Any
 
 import grpc
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from controlplane.authority import issuer_of
+from controlplane.certificates import sign
+from controlplane.status import Status
+from mesh.errors import RemoteProtocolError
+from mesh.identity import parse_identity
+from tests.unit.controlplane.authorities import authority, secret
 from tests.unit.controlplane.world import IDENTITY, World, certificate_request, csr, namespace, parse_chain, pod, utc_now
 
 PEM = "-----BEGIN CERTIFICATE REQUEST-----\n{}\n-----END CERTIFICATE REQUEST-----\n"
@@ -74,6 +84,18 @@ def forged_csr() -> str:
     return PEM.format(base64.b64encode(der).decode())
 
 
+def san(other: x509.GeneralName) -> x509.SubjectAlternativeName:
+    return x509.SubjectAlternativeName([x509.UniformResourceIdentifier(IDENTITY), other])
+
+
+def csr_with(*extensions: x509.ExtensionType, key: ec.EllipticCurve | None = None) -> str:
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=True)
+    signed = builder.sign(ec.generate_private_key(key) if key else P256, hashes.SHA256())
+    return signed.public_bytes(Encoding.PEM).decode()
+
+
 WHO, MAY, BAD = grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.INVALID_ARGUMENT
 REFUSALS = {
     "no token": Refusal(WHO, "no bearer token", authorization=lambda _: None),
@@ -102,6 +124,10 @@ REFUSALS = {
     "CSR with a broken signature": Refusal(BAD, "signature is wrong", csr=forged_csr),
     "CSR with another name": Refusal(BAD, "something else", csr=lambda: csr(P256, BOOKS)),
     "CSR with one name more": Refusal(BAD, "something else", csr=lambda: csr(P256, IDENTITY, BOOKS)),
+    "CSR with a DNS name more": Refusal(BAD, "something else", csr=lambda: csr_with(san(x509.DNSName("controlplane.ambient")))),
+    "CSR with an address more": Refusal(BAD, "something else", csr=lambda: csr_with(san(x509.IPAddress(ip_address("10.0.0.1"))))),
+    "CSR for an authority": Refusal(BAD, "asks for", csr=lambda: csr_with(x509.BasicConstraints(ca=True, path_length=None))),
+    "CSR for a curve that is too small": Refusal(BAD, "not on P-256|malformed", csr=lambda: csr_with(key=ec.SECP192R1())),
     "negative duration": Refusal(BAD, "negative", duration=-1),
 }
 
@@ -140,3 +166,52 @@ async def test_a_pod_that_left_the_node_takes_the_right_with_it(world: World) ->
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await plane.sign(certificate_request(csr(P256)), f"Bearer {world.token()}")
     assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_a_node_that_asks_too_often_is_held_back_and_no_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("controlplane.certificates.NodeRates.allow", lambda _rates, node, _now_s: node != "n1")
+    world.write(*SHOP)
+    async with world.running() as plane:
+        await plane.ready()
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await plane.sign(certificate_request(csr(P256)), f"Bearer {world.token()}")
+        await plane.sign(certificate_request(csr(P256), BOOKS), f"Bearer {world.token('n2')}")
+    assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def mount(world: World, files: dict[str, bytes]) -> None:
+    directory = world.state.parent / "ca"
+    directory.mkdir(exist_ok=True)
+    for name, content in files.items():
+        (directory / name).write_bytes(content)
+
+
+async def test_an_intermediate_signs_and_its_chain_is_sent(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = authority("root", now=utc_now())
+    middle = authority("middle", root, now=utc_now())
+    issuer = authority("ca", middle, now=utc_now())
+    mount(world, secret(issuer, root, chain=(middle,)))
+    settings = {**world.settings(), "CA_DIR": str(world.state.parent / "ca"), "CERT_MAX_LIFETIME_S": "20"}
+    monkeypatch.setattr(world, "settings", lambda: settings)
+    world.write(*SHOP)
+    async with world.running() as plane:
+        await plane.ready()
+        response = await plane.sign(certificate_request(csr(P256, IDENTITY), duration=3600), f"Bearer {world.token()}")
+    chain = parse_chain(response)
+    for below, above in pairwise(chain):
+        below.verify_directly_issued_by(above)
+    assert [one.subject.rfc4514_string() for one in chain] == ["", "CN=ca", "CN=middle", "CN=root"]
+    assert chain[0].not_valid_after_utc <= utc_now() + dt.timedelta(seconds=20), "no longer than the control plane allows"
+
+
+def test_an_authority_that_has_ended_signs_nothing() -> None:
+    ended = authority("ended", now=utc_now(), ends=dt.timedelta(seconds=-1))
+    with pytest.raises(RemoteProtocolError, match="certificate ended") as refused:
+        sign(
+            certificate_request(csr(P256, IDENTITY)),
+            parse_identity(IDENTITY),
+            issuer_of(ended.key, ended.certificate),
+            dt.timedelta(days=1),
+            utc_now(),
+        )
+    assert refused.value.status == Status.UNAVAILABLE

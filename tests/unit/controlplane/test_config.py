@@ -1,5 +1,6 @@
 """The settings: what is read, and every error at once."""
 
+import datetime as dt
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,13 @@ REQUIRED = {"MANIFESTS_DIR": "/m", "STATE_DIR": "/s", "TOKEN_KEY": "/k"}
 def test_defaults() -> None:
     assert parse(REQUIRED) == Settings(
         manifests_dir=Path("/m"),
-        authority=AuthoritySettings(Path("/s"), None, Path("/s/bundle")),
+        authority=AuthoritySettings(Path("/s"), None, Path("/s/bundle"), dt.timedelta(days=1), dt.timedelta(minutes=10)),
         token_key=Path("/k"),
         listen=ListenAddress("::", 15012),
         readiness=ListenAddress("::", 15021),
         trust_domain="cluster.local",
+        trust_domain_aliases=(),
+        root_namespace="istio-system",
         cluster_id="Kubernetes",
         cluster_domain="cluster.local",
         log_format=LogFormat.PLAIN,
@@ -25,8 +28,8 @@ def test_defaults() -> None:
 
 
 def test_an_authority_of_others() -> None:
-    settings = parse({**REQUIRED, "CA_DIR": "/ca", "BUNDLE_DIR": "/b"})
-    assert settings.authority == AuthoritySettings(Path("/s"), Path("/ca"), Path("/b"))
+    settings = parse({**REQUIRED, "CA_DIR": "/ca", "BUNDLE_DIR": "/b", "CERT_MAX_LIFETIME_S": "20", "ROOT_SPREAD_S": "3"})
+    assert settings.authority == AuthoritySettings(Path("/s"), Path("/ca"), Path("/b"), dt.timedelta(seconds=20), dt.timedelta(seconds=3))
 
 
 @pytest.mark.parametrize(
@@ -52,6 +55,10 @@ def test_addresses(text: str, host: str, port: int) -> None:
         ("STATE_DIR", ""),
         ("BUNDLE_DIR", ""),
         ("CA_DIR", "a\0b"),
+        ("CERT_MAX_LIFETIME_S", "9"),
+        ("CERT_MAX_LIFETIME_S", "86401"),
+        ("ROOT_SPREAD_S", "0"),
+        ("ROOT_SPREAD_S", "1m"),
         ("TOKEN_KEY", "a\0b"),
     ],
 )

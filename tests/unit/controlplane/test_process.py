@@ -25,7 +25,7 @@ def run_until_published(world: World, number: signal.Signals) -> list[str]:
             events = []
             for line in process.stdout:
                 events.append(json.loads(line)["event"])
-                if events[-1] == "snapshot_published":
+                if events[-1] == "published":
                     process.send_signal(number)
             assert process.wait(10) == 0
         finally:
@@ -35,8 +35,9 @@ def run_until_published(world: World, number: signal.Signals) -> list[str]:
 
 def test_two_lives(world: World) -> None:
     world.write(namespace("shop"), pod("a", "10.0.0.1"))
-    events = ["listening", "manifests_read", "snapshot_published", "stopping", "stopped"]
-    assert run_until_published(world, signal.SIGTERM) == events
+    written = ["bundle_written", "bundle_written"]
+    events = ["listening", "manifests_read", "published", "stopping", "stopped"]
+    assert run_until_published(world, signal.SIGTERM) == [*written, *events]
     root = (world.state / "root-cert.pem").read_bytes()
     assert run_until_published(world, signal.SIGINT) == events
     assert (world.state / "root-cert.pem").read_bytes() == root

@@ -187,7 +187,7 @@ class World:
             await control_plane.stop()
 
     def _channel(self, port: int) -> grpc.aio.Channel:
-        root = (self.state / "root-cert.pem").read_bytes()
+        root = (self.state / "bundle" / "root-cert.pem").read_bytes()
         options = [("grpc.ssl_target_name_override", "controlplane.ambient")]
         return grpc.aio.secure_channel(f"127.0.0.1:{port}", grpc.ssl_channel_credentials(root), options)
 
