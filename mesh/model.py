@@ -145,18 +145,3 @@ class Service:
     def key(self) -> str:
         """The service's name in the mesh: "namespace/hostname"."""
         return f"{self.namespace}/{self.hostname}"
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """Everything the control plane knows at one moment.
-
-    Args:
-        generation: grows by one with every snapshot that differs from the one before.
-        workloads: by uid.
-        services: by key.
-    """
-
-    generation: int
-    workloads: Mapping[str, Workload]
-    services: Mapping[str, Service]

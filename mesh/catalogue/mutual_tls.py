@@ -8,7 +8,7 @@ from mesh.catalogue.index import Labels, Selection, SelectorIndex
 from mesh.kubernetes import PeerAuthentication
 from mesh.policy.conditions import Condition
 from mesh.policy.model import Authorization
-from mesh.policy.mutual_tls import effective_mode, peer_conditions, strict_policy
+from mesh.policy.mutual_tls import effective_mode, oldest, peer_conditions, strict_policy
 from mesh.policy.selectors import required_labels
 from mesh.settings import MeshSettings
 
@@ -41,8 +41,9 @@ class MutualTlsShelf:
             self._unfile(key, before)
         if policy is not None:
             self.by_key[key] = policy
-            self.conditions[key] = peer_conditions(policy)
             self._file(key, policy)
+            self.conditions[key] = peer_conditions(policy)
+        self._rank(key.namespace)
         return tuple(self._selection(key, one) for one in (before, policy) if one is not None)
 
     def policy_for(self, namespace: str, labels: Labels) -> Authorization | None:
@@ -57,6 +58,12 @@ class MutualTlsShelf:
         of_mesh = [self.by_key[key] for key in self._general.get(root, ())]
         of_namespace = [self.by_key[key] for key in self._general.get(namespace, ())] if namespace != root else []
         return strict_policy(effective_mode(of_mesh, of_namespace, [self.by_key[key] for key in selecting]), root)
+
+    def _rank(self, namespace: str) -> None:
+        """Says in the status of those without labels which of them counts."""
+        rivals = {key: self.by_key[key] for key in self._general.get(namespace, ())}
+        counting = oldest(rivals.values())
+        self.conditions.update({key: peer_conditions(policy, counting) for key, policy in rivals.items()})
 
     def _selection(self, key: ObjectKey, policy: PeerAuthentication) -> Selection:
         labels = required_labels(policy.spec.selector)

@@ -1,5 +1,6 @@
 """Manifests, hostile: any text is read or refused with ConfigErrors, whole and cut anywhere."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -7,10 +8,13 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from mesh.catalogue.catalogue import Catalogue
+from mesh.catalogue.differences import changes_between
 from mesh.errors import ConfigErrors
 from mesh.manifests import Manifests, parse_manifests
-from mesh.snapshot import build_snapshot
+from mesh.settings import MeshSettings
 from mesh.wire.convert import service_from_wire, service_to_wire, workload_from_wire, workload_to_wire
+from tests.unit.mesh.catalogue.objects import kinds
 
 words = st.sampled_from(
     [
@@ -37,7 +41,9 @@ words = st.sampled_from(
 scalars = st.none() | st.booleans() | st.integers(-5, 70_000) | st.floats() | words | st.text(max_size=8)
 KEYS = """apiVersion kind metadata name namespace labels annotations uid spec status items containers command args env value ports
     containerPort nodeName serviceAccountName hostNetwork selector clusterIP clusterIPs port targetPort protocol type podIP podIPs ip
-    phase conditions"""
+    phase conditions addresses addressType endpoints targetRef nodeName zone hosts resolution number network locality weight
+    workloadSelector exportTo subjectAltNames address matchLabels rules action mtls portLevelMtls sessionAffinityConfig clientIP
+    timeoutSeconds trafficDistribution internalTrafficPolicy"""
 keys = st.sampled_from(KEYS.split())
 trees = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys | words, inner, max_size=5), max_leaves=25)
 
@@ -66,6 +72,32 @@ def objects(draw: st.DrawFn) -> dict[str, Any]:
         "items": draw(st.lists(trees, max_size=2)),
     }
     return {**whole, **draw(st.dictionaries(keys, trees, max_size=1))}
+
+
+VERSIONS = {
+    "EndpointSlice": "discovery.k8s.io/v1",
+    "ServiceEntry": "networking.istio.io/v1",
+    "WorkloadEntry": "networking.istio.io/v1alpha3",
+    "AuthorizationPolicy": "security.istio.io/v1",
+    "PeerAuthentication": "security.istio.io/v1beta1",
+}
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> dict[str, Any]:
+    """An object of any kind, right save for one value somewhere in it."""
+    kind, strategy = draw(st.sampled_from(kinds))
+    whole = {"apiVersion": VERSIONS.get(kind.__name__, "v1"), "kind": kind.__name__, **copy.deepcopy(draw(strategy))}
+    at: Any = whole
+    while draw(st.booleans()) and (inner := [key for key, value in _items(at) if isinstance(value, (dict, list)) and value]):
+        at = at[draw(st.sampled_from(inner))]
+    key = draw(st.sampled_from([key for key, _ in _items(at)]))
+    at[key] = draw(trees)
+    return whole
+
+
+def _items(tree: Any) -> list[tuple[Any, Any]]:
+    return list(tree.items() if isinstance(tree, dict) else enumerate(tree))
 
 
 def read(*texts: str) -> Manifests | None:
@@ -107,16 +139,17 @@ def test_any_tree(tree: object) -> None:
     read(yaml.safe_dump(tree, allow_unicode=True))
 
 
-@given(st.lists(objects(), max_size=4))
-def test_what_is_accepted_makes_a_snapshot_that_the_nodes_accept(documents: list[dict[str, Any]]) -> None:
-    shop = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}
-    manifests = read(yaml.safe_dump_all([shop, *documents], allow_unicode=True))
+@given(st.lists(objects() | damaged(), max_size=4))
+def test_what_is_accepted_makes_a_catalogue_that_the_nodes_accept(documents: list[dict[str, Any]]) -> None:
+    given_namespaces = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in ("shop", "istio-system")]
+    manifests = read(yaml.safe_dump_all([*given_namespaces, *documents], allow_unicode=True))
     if manifests is None:
         return
-    snapshot = build_snapshot(manifests, None, "cluster.local", "Kubernetes", "cluster.local")
-    for workload in snapshot.workloads.values():
+    catalogue = Catalogue(MeshSettings())
+    catalogue.apply(changes_between({}, manifests.objects))
+    for workload in catalogue.workloads.values():
         assert workload_from_wire(workload_to_wire(workload), "cluster.local") == workload
-    for service in snapshot.services.values():
+    for service in catalogue.services.values():
         assert service_from_wire(service_to_wire(service)) == service
 
 
