@@ -42,8 +42,9 @@ class Layout:
         return self.controlplane / "token-key.pub.pem"
 
     @property
-    def root_certificate(self) -> Path:
-        return self.controlplane / "root-cert.pem"
+    def bundle(self) -> Path:
+        """What the nodes trust, as the control plane publishes it."""
+        return self.controlplane / "bundle"
 
     @property
     def state(self) -> Path:

@@ -10,11 +10,14 @@ XDS_PORT = 15012
 READINESS_PORT = 15021
 AGENT_PORT = 15022
 ZTUNNEL_ADMIN_PORT = 15000
+# All nodes read the bundle from one directory, and look at it every second or two: nobody need wait for a new root to get around.
+_ROOT_SPREAD_S = "10"
 
 
 def controlplane(layout: Layout, base: Mapping[str, str]) -> Program:
     """`base` is the environment that every program gets."""
     env = {
+        "ROOT_SPREAD_S": _ROOT_SPREAD_S,
         **base,
         "MANIFESTS_DIR": str(layout.manifests),
         "STATE_DIR": str(layout.controlplane),
@@ -45,7 +48,8 @@ def ztunnel(layout: Layout, node: str, base: Mapping[str, str]) -> Program:
         "NODE_NAME": node,
         "XDS_ADDRESS": controlplane_address,
         "CA_ADDRESS": controlplane_address,
-        "ROOT_CERT": str(layout.root_certificate),
+        "ROOT_CERT": str(layout.bundle / "root-cert.pem"),
+        "CRL_PATH": str(layout.bundle / "ca-crl.pem"),
         "AUTH_TOKEN": str(layout.node(node) / "token"),
         "INPOD_UDS": str(layout.node(node) / "ztunnel.sock"),
     }
