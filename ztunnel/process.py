@@ -18,14 +18,18 @@ from ztunnel.certificates.authority import fetch_certificate
 from ztunnel.certificates.keeper import CertificateKeeper
 from ztunnel.certificates.request import Certificate
 from ztunnel.config import Settings
-from ztunnel.decisions import Surroundings
 from ztunnel.discovery.client import Discovery
+from ztunnel.enforcement import Enforcement
 from ztunnel.engine import make_engine
 from ztunnel.enrolment import Enrolment
+from ztunnel.hostnames import Hostnames
+from ztunnel.local_ways import LocalWays
 from ztunnel.notices import NoticePump
 from ztunnel.pods import LocalPods
 from ztunnel.resolver import Resolver
+from ztunnel.surroundings import Surroundings
 from ztunnel.telemetry.access import AccessLog
+from ztunnel.telemetry.dry_run import DryRun
 from ztunnel.telemetry.lines import FORMATS
 from ztunnel.telemetry.logs import LogLevel, configure
 from ztunnel.telemetry.metrics import MeshCollector, make_registry, render
@@ -62,11 +66,21 @@ class Process:
         self._reports = Reports()
         self._pump = NoticePump()
         self._engine = make_engine(settings.engine, self._pump.wake)
-        self._upkeep = Upkeep(self._engine, self._reports, self._pump.drain)
-        self._discovery = Discovery(settings.node, settings.control_plane, self._upkeep.invalidate)
+        ways, dry_run = LocalWays(), DryRun()
+        self._upkeep = Upkeep(self._engine, self._reports, ways, self._pump.drain)
+        self._hostnames = Hostnames(self._upkeep.invalidate)
+        self._discovery = Discovery(settings.node, settings.control_plane, self._upkeep.invalidate, enforce=self._enforce)
         self._certificates = CertificateKeeper(self._fetch, self._engine)
-        around = Surroundings(settings.node, self._discovery.store, self._pods, self._reports.number)
-        self._resolver = Resolver(self._engine, self._discovery, self._certificates, around)
+        around = Surroundings(
+            settings.node,
+            self._discovery.store,
+            self._pods,
+            self._discovery.policies,
+            self._reports.number,
+            addresses_of=self._hostnames.addresses_of,
+        )
+        self._enforcement = Enforcement(self._engine, ways, around)
+        self._resolver = Resolver(self._engine, self._discovery, self._hostnames, self._certificates, around, ways, dry_run)
         style = FORMATS[settings.logs.format]
         self._access = AccessLog(self._reports, style, output.write, self._pod_name, time.time, lambda: level.allows("info"))
         self._pump.attach(self._engine, self._resolver.miss, self._access)
@@ -74,7 +88,8 @@ class Process:
             self._pods, self._engine, self._certificates, self._discovery, self._upkeep.invalidate, settings.drain_timeout_s
         )
         self._zds = ZdsClient(settings.inpod_uds, enrolment)
-        registry = make_registry(MeshCollector(self._engine, self._reports, self._access, output, _version(), self._pump.drain))
+        collector = MeshCollector(self._engine, self._reports, self._access, dry_run.counts, output, _version(), self._pump.drain)
+        registry = make_registry(collector)
         self._admin = AdminServer(settings.admin, Pages(self._dump, lambda: render(registry), self._obstacles, level))
 
     async def run(self) -> None:
@@ -95,8 +110,9 @@ class Process:
     async def _serve_until(self, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:
             enrolling = group.create_task(self._zds.run())
-            parts = (self._discovery.run(), self._certificates.run(), self._resolver.run(), self._upkeep.run(self._discovery))
-            tasks = [group.create_task(part) for part in parts]
+            parts = (self._discovery, self._certificates, self._resolver, self._hostnames, self._enforcement)
+            tasks = [group.create_task(part.run()) for part in parts]
+            tasks.append(group.create_task(self._upkeep.run(self._discovery)))
             await stop.wait()
             log.info("ztunnel drains", timeout_s=self._settings.drain_timeout_s, connections=self._engine.state().connections)
             enrolling.cancel()
@@ -109,6 +125,9 @@ class Process:
     async def _fetch(self, identity: Identity) -> Certificate:
         return await fetch_certificate(self._settings.control_plane, identity)
 
+    def _enforce(self) -> None:
+        self._enforcement.changed()
+
     def _pod_name(self, number: int) -> str:
         pod = self._pods.by_number(number)
         return f"{pod.info.namespace}/{pod.info.name}" if pod else f"pod {number}, which has left"
@@ -118,17 +137,24 @@ class Process:
 
     def _dump(self) -> dict[str, Any]:
         self._pump.drain()
-        workloads, services = dump.dump_resources(self._discovery.store.resources())
+        store, policies = self._discovery.store, self._discovery.policies
+        workloads, services = dump.dump_resources(store.resources())
         return {
             "version": _version(),
             "node": self._settings.node.name,
-            "control_plane": {"connected": self._discovery.connected, "synced": self._discovery.synced},
+            "control_plane": {
+                "connected": self._discovery.connected,
+                "synced": self._discovery.synced,
+                "policies_synced": policies.synced,
+            },
             "agent": {"connected": self._zds.connected, "snapshot_received": self._zds.snapshot_received},
             "engine": dump.dump_engine(self._engine.name, self._engine.state()),
-            "pods": dump.dump_pods(self._pods),
+            "pods": dump.dump_pods(self._pods, lambda pod: dump.effective_policies(pod, store.workload(pod.workload_uid), policies)),
             "certificates": dump.dump_certificates(self._certificates.held(), self._certificates.missing(), time.time()),
             "workloads": workloads,
             "services": services,
+            "policies": dump.dump_policies(policies),
+            "policies_refused": dict(sorted(policies.refused.items())),
             "flows": dump.dump_flows(self._reports, self._engine.counters()),
         }
 

@@ -5,24 +5,32 @@ them and a decision from old knowledge is never cached.
 """
 
 import asyncio
+from dataclasses import replace
 from typing import Protocol
 
 import structlog
 
 from mesh.identity import Identity, parse_identity
-from ztunnel.decisions import Surroundings, Verdict, decide, names_needed
+from ztunnel.decisions import decide, hostnames_of, names_needed
 from ztunnel.engine.interface import Cause, Decision, Flow, Reject, Tunnel
+from ztunnel.local_ways import LocalWays
+from ztunnel.surroundings import Surroundings
+from ztunnel.telemetry.dry_run import DryRun
 from ztunnel.telemetry.reports import OVERFLOW
+from ztunnel.verdict import Verdict
 
 # A stranger's first connection waits so long for a control plane that does not answer, and then passes: long enough for a
 # round trip to another zone and a busy control plane, short enough not to look like an outage.
 UNKNOWN_WAIT_S = 1.0
 # Until the control plane has answered once nothing at all is known, and what would pass might belong in a tunnel.
-FIRST_WAIT_S = 5.0
+# The same for policies: until they are told nobody is let in.
+FIRST_WAIT_S = 4.0
 # Labels are worth one round trip, never an outage.
 LABELS_WAIT_S = 0.1
-# A pod that has just come connects before its certificate is there. With the wait above less than the engine's 10 s.
-CREDENTIALS_WAIT_S = 4.0
+# A resolver answers within a round trip, or asks once more after 5 s: by then the application has lost patience.
+HOSTNAMES_WAIT_S = 2.0
+# A pod that has just come connects before its certificate is there. With the waits above less than the engine's 10 s.
+CREDENTIALS_WAIT_S = 3.5
 # Each holds a task of about 4 KB.
 MAX_PENDING = 4096
 
@@ -37,6 +45,14 @@ class Knowledge(Protocol):
     def settled(self, name: str) -> bool: ...
 
     async def settle(self, names: tuple[str, ...], timeout_s: float) -> None: ...
+
+
+class Names(Protocol):
+    """The part of the hostnames that decisions wait for."""
+
+    def settled(self, hostname: str) -> bool: ...
+
+    async def settle(self, hostnames: tuple[str, ...], timeout_s: float) -> None: ...
 
 
 class Keeper(Protocol):
@@ -54,13 +70,30 @@ class Answerer(Protocol):
 
 
 class Resolver:
-    """One answer for each miss."""
+    """One answer for each miss.
 
-    def __init__(self, engine: Answerer, knowledge: Knowledge, keeper: Keeper, surroundings: Surroundings) -> None:
+    Args:
+        ways: told where connections that stay on this node go.
+        dry_run: told what policies in dry run would have refused.
+    """
+
+    def __init__(
+        self,
+        engine: Answerer,
+        knowledge: Knowledge,
+        names: Names,
+        keeper: Keeper,
+        surroundings: Surroundings,
+        ways: LocalWays,
+        dry_run: DryRun,
+    ) -> None:
         self._engine = engine
         self._knowledge = knowledge
+        self._names = names
         self._keeper = keeper
         self._around = surroundings
+        self._ways = ways
+        self._dry_run = dry_run
         self._turn = 0
         self._group: asyncio.TaskGroup | None = None
         self.pending = 0
@@ -73,7 +106,8 @@ class Resolver:
     def miss(self, flow: Flow) -> None:
         """Answers at once when all is known, else from a task of its own."""
         needed, wished = names_needed(flow, self._around)
-        if all(map(self._knowledge.settled, (*needed, *wished))):
+        known = all(map(self._knowledge.settled, (*needed, *wished)))
+        if known and all(map(self._names.settled, hostnames_of(flow, self._around))):
             verdict = self._decide(flow)
             if not self._lacking(verdict):
                 self._answer(flow, verdict)
@@ -88,6 +122,7 @@ class Resolver:
         try:
             await self._knowledge.settle(needed, UNKNOWN_WAIT_S if self._knowledge.synced else FIRST_WAIT_S)
             await self._knowledge.settle(wished, LABELS_WAIT_S)
+            await self._names.settle(hostnames_of(flow, self._around), HOSTNAMES_WAIT_S)
             lacking = self._lacking(self._decide(flow))
             if lacking:
                 await self._keeper.wait(parse_identity(lacking), CREDENTIALS_WAIT_S)
@@ -110,8 +145,7 @@ class Resolver:
 
     def _decide(self, flow: Flow) -> Verdict:
         self._turn += 1
-        around = self._around
-        return decide(flow, Surroundings(around.node, around.view, around.pods, around.report, self._turn))
+        return decide(flow, replace(self._around, turn=self._turn))
 
     def _lacking(self, verdict: Verdict) -> str:
         """Returns the identity that a tunnel needs and has no certificate, "" when there is none such."""
@@ -120,10 +154,9 @@ class Resolver:
         return "" if not identity or self._keeper.holds(identity) else identity
 
     def _answer(self, flow: Flow, verdict: Verdict) -> None:
-        if verdict.refusal:
-            direction = flow.direction.name.lower()
-            log.info("flow refused", direction=direction, destination=flow.destination, peer=flow.peer or None, reason=verdict.refusal)
+        self._dry_run.record(flow, verdict.would_deny)
+        self._ways.note(flow, verdict.decision)
         self._engine.decide(flow, verdict.decision)
 
     def _refuse(self, flow: Flow, cause: Cause, reason: str, report: int = OVERFLOW) -> None:
-        self._answer(flow, Verdict(Decision((Reject(503, cause, report),), cache=False), reason))
+        self._answer(flow, Verdict(Decision((Reject(503, cause, report, reason),), cache=False)))

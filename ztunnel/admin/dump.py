@@ -1,11 +1,13 @@
 """What /config_dump shows: everything that decisions are made from. Never a key. Pure."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, fields
 from typing import Any
 
 from mesh.model import Service, Workload
+from mesh.policy.model import Authorization, Match, ServiceAccountMatch, TextMatch, TextMatchKind
 from ztunnel.certificates.request import Certificate, printable_time
+from ztunnel.discovery.policies import Policies
 from ztunnel.discovery.store import Resource
 from ztunnel.engine.interface import Counters, EngineState
 from ztunnel.pods import LocalPod
@@ -23,10 +25,41 @@ def dump_resources(resources: Iterable[Resource]) -> tuple[list[Json], list[Json
     return [_workload(one) for one in workloads], [_service(one) for one in services]
 
 
-def dump_pods(pods: Iterable[LocalPod]) -> list[Json]:
+def dump_pods(pods: Iterable[LocalPod], policies_of: Callable[[LocalPod], Json]) -> list[Json]:
     return [
-        {**asdict(pod.info), "number": pod.number, "identity": str(pod.identity), "workload": pod.workload_uid, "netns_inode": pod.netns[1]}
+        {
+            **asdict(pod.info),
+            "number": pod.number,
+            "identity": str(pod.identity),
+            "workload": pod.workload_uid,
+            "netns_inode": pod.netns[1],
+            "policies": policies_of(pod),
+        }
         for pod in sorted(pods, key=lambda pod: pod.number)
+    ]
+
+
+def effective_policies(pod: LocalPod, workload: Workload | None, policies: Policies) -> Json:
+    """Returns the policies that hold for a pod, those among them that have not arrived, and the one that cannot be read and so denies."""
+    effective = policies.effective(pod.info.namespace, workload.policies if workload else ())
+    return {
+        "effective": list(effective),
+        "missing": [key for key in effective if policies.get(key) is None],
+        "denied_by_unreadable": policies.blocking(pod.info.namespace) or None,
+    }
+
+
+def dump_policies(policies: Iterable[Authorization]) -> list[Json]:
+    """Returns the policies that are held, by name."""
+    return [
+        {
+            "name": policy.key,
+            "scope": policy.scope.name,
+            "action": policy.action.name,
+            "dry_run": policy.dry_run,
+            "rules": [[[_match(match) for match in clause] for clause in rule] for rule in policy.rules],
+        }
+        for policy in sorted(policies, key=lambda policy: policy.key)
     ]
 
 
@@ -54,6 +87,23 @@ def dump_flows(reports: Iterable[Report], counters: Iterable[Counters]) -> list[
     return [_flow(report, by_number[report.number]) for report in reports if report.number in by_number]
 
 
+def _match(match: Match) -> Json:
+    """Returns the fields that have values."""
+    return {field.name: [_value(one) for one in values] for field in fields(match) if (values := getattr(match, field.name))}
+
+
+def _value(value: object) -> object:
+    match value:
+        case TextMatch(kind, text):
+            return {TextMatchKind.PREFIX: f"{text}*", TextMatchKind.SUFFIX: f"*{text}", TextMatchKind.PRESENCE: "*"}.get(kind, text)
+        case ServiceAccountMatch(namespace, name):
+            return f"{namespace}/{name}"
+        case int():
+            return value
+        case _:
+            return str(value)
+
+
 def _flow(report: Report, counter: Counters) -> Json:
     labels = {key: value for key, value in (*source_fields(report.labels), *destination_fields(report.labels)) if value is not None}
     return {**labels, **asdict(counter)}
@@ -71,6 +121,10 @@ def _workload(workload: Workload) -> Json:
         "workload_name": workload.workload_name,
         "canonical_name": workload.canonical_name,
         "canonical_revision": workload.canonical_revision,
+        "hostname": workload.hostname,
+        "locality": asdict(workload.locality),
+        "capacity": workload.capacity,
+        "policies": list(workload.policies),
         "services": {key: [asdict(port) for port in ports] for key, ports in workload.services.items()},
     }
 
@@ -81,4 +135,11 @@ def _service(service: Service) -> Json:
         "addresses": list(map(str, service.addresses)),
         "network": service.network,
         "ports": [asdict(port) for port in service.ports],
+        "load_balancing": {
+            "mode": service.load_balancing.mode.name,
+            "preference": [scope.name for scope in service.load_balancing.preference],
+            "unready_too": service.load_balancing.unready_too,
+            "affinity_s": service.load_balancing.affinity_s,
+        },
+        "subject_alt_names": list(service.subject_alt_names),
     }

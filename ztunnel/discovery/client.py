@@ -16,14 +16,12 @@ from ztunnel.control_plane import CALL_ERRORS, CONNECT_TIMEOUT_S, bearer, descri
 from ztunnel.discovery import wire
 from ztunnel.discovery.demand import Answer, Demand
 from ztunnel.discovery.outbox import Outbox
-from ztunnel.discovery.policies import Policies, PolicyUpdate
+from ztunnel.discovery.policies import POLICIES, Policies, PolicyUpdate
 from ztunnel.discovery.store import Store, Update
 
 METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 # A control plane restarts in about a second; a minute-long outage must not be followed by a long blindness.
 RECONNECT = Backoff(first_s=0.2, limit_s=5.0)
-# What is waited for under this name is the first answer about policies; no resource has a name like it.
-POLICIES = wire.AUTHORIZATION_TYPE
 
 AdsStream = Stream[xds.DeltaDiscoveryRequest, xds.DeltaDiscoveryResponse]
 

@@ -13,6 +13,8 @@ from mesh.wire.convert import MAX_NAME_LENGTH
 # What a reconnect says that it holds of a policy that it could not read: no version of the control plane's, so that the policy
 # is sent again, or told to be gone.
 UNREAD = ""
+# What a decision waits for under this name is the first answer about policies. No resource is called so: names are printable.
+POLICIES = "\0policies"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,10 @@ class Policies:
             for name in self._blocking.get(where, ()):
                 return name
         return ""
+
+    def unread(self, key: str) -> bool:
+        """Says whether a policy was announced, and no version of it could be read."""
+        return key in self._blocking.get(_namespace(key), ())
 
     def effective(self, namespace: str, listed: Iterable[str]) -> tuple[str, ...]:
         """Returns the names of the policies that hold for a workload, held or not, for people to read."""

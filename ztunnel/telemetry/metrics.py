@@ -21,15 +21,24 @@ class MeshCollector(Collector):
     """Reads the engine and the books.
 
     Args:
+        dry_run: by policy, how many decisions let in what it would have refused.
         drain: handles what the engine has noticed so far, so that counts and bytes are of one moment.
     """
 
     def __init__(
-        self, engine: Engine, reports: Reports, access: AccessLog, output: Output, version: str, drain: Callable[[], None]
+        self,
+        engine: Engine,
+        reports: Reports,
+        access: AccessLog,
+        dry_run: Mapping[str, int],
+        output: Output,
+        version: str,
+        drain: Callable[[], None],
     ) -> None:
         self._engine = engine
         self._reports = reports
         self._access = access
+        self._dry_run = dry_run
         self._output = output
         self._version = version
         self._drain = drain
@@ -46,6 +55,12 @@ class MeshCollector(Collector):
         for key, count in self._access.refused.items():
             refused.add_metric(key, count)
         yield refused
+        would_deny = CounterMetricFamily(
+            "ztunnel_policy_dry_run_denied", "Decisions that a policy in dry run would have turned into refusals.", labels=("policy",)
+        )
+        for policy, count in self._dry_run.items():
+            would_deny.add_metric((policy,), count)
+        yield would_deny
         yield CounterMetricFamily("ztunnel_log_dropped_lines", "Log lines that nobody read in time.", value=self._output.dropped_lines)
         yield GaugeMetricFamily("ztunnel_reports", "Kinds of connections that are told apart.", value=len(self._reports))
         yield InfoMetricFamily("ztunnel_build", "What runs.", value={"version": self._version, "engine": self._engine.name})

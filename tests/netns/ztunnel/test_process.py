@@ -107,8 +107,8 @@ def test_a_service_without_pods_is_refused_with_the_reason_in_the_log(ground: Gr
         client = socket.create_connection((SERVICE_IP, 80), timeout=PATIENCE_S)
     with client, pytest.raises(ConnectionResetError):
         client.recv(1)
-    ground.until(lambda: "no ready endpoint for port 80" in ground.text("ztunnel.log"))
-    ground.until(lambda: 'error="no upstream"' in ground.text("ztunnel.log"))
+    ground.until(lambda: 'error="no upstream: service' in ground.text("ztunnel.log"))
+    assert "has no ready endpoint for port 80" in ground.text("ztunnel.log")
 
 
 def test_the_agent_and_the_control_plane_may_go(ground: Ground, agent: Agent) -> None:

@@ -8,9 +8,12 @@ from ipaddress import ip_address
 
 from mesh.errors import CredentialError
 from mesh.model import PortMapping, Service, TunnelProtocol, Workload
+from mesh.policy.evaluation import PolicyBook
+from mesh.policy.model import Authorization
 from ztunnel.config import NodeSettings
+from ztunnel.discovery.policies import Policies, PolicyUpdate, PolicyUpsert
 from ztunnel.discovery.store import Store, Update, Upsert
-from ztunnel.engine.interface import Counters, Credentials, Decision, EngineState, Flow, Notice
+from ztunnel.engine.interface import Cause, Counters, Credentials, Decision, EngineState, Flow, Notice
 
 NODE = NodeSettings("n1", "cluster.local", "Kubernetes", "")
 
@@ -27,6 +30,8 @@ class FakeEngine:
     decisions: dict[Flow, Decision] = field(default_factory=dict)
     notices: list[Notice] = field(default_factory=list)
     totals: dict[int, Counters] = field(default_factory=dict)
+    live: list[Flow] = field(default_factory=list)
+    closed: list[tuple[frozenset[Flow], Cause, str]] = field(default_factory=list)
     invalidations: int = 0
     forgotten: set[int] = field(default_factory=set)
     stopped: bool = False
@@ -58,6 +63,13 @@ class FakeEngine:
 
     def invalidate(self) -> None:
         self.invalidations += 1
+
+    def live_flows(self) -> list[Flow]:
+        return list(self.live)
+
+    def close_flows(self, flows: frozenset[Flow], cause: Cause, detail: str) -> None:
+        self.closed.append((flows, cause, detail))
+        self.live = [flow for flow in self.live if flow not in flows]
 
     def take_notices(self) -> list[Notice]:
         notices, self.notices = self.notices, []
@@ -120,6 +132,17 @@ def store_of(*resources: Workload | Service) -> Store:
     store = Store()
     store.apply(update(*resources))
     return store
+
+
+def policies_told(*policies: Authorization, removed: tuple[str, ...] = (), refused: tuple[str, ...] = ()) -> PolicyUpdate:
+    return PolicyUpdate(tuple(PolicyUpsert("1", policy) for policy in policies), removed, dict.fromkeys(refused, "truncated"))
+
+
+def policies_of(*policies: Authorization) -> Policies:
+    """What a node holds whose root namespace is istio-system, and that was told once."""
+    held = Policies(PolicyBook("cluster.local", NODE.trust_domain_aliases), NODE.root_namespace)
+    held.apply(policies_told(*policies))
+    return held
 
 
 async def eventually(condition: Callable[[], object]) -> None:

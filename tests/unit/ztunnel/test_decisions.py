@@ -1,5 +1,6 @@
 """Every decision: what the engine is told for a flow, given what the node knows."""
 
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
@@ -7,11 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.model import Service, Workload
-from tests.unit.ztunnel.fakes import NODE, service, store_of, workload
-from ztunnel.decisions import MAX_CHOICES, Surroundings, Verdict, decide, names_needed
+from tests.unit.ztunnel.fakes import NODE, policies_of, service, store_of, workload
+from ztunnel.decisions import decide, names_needed
+from ztunnel.discovery.policies import POLICIES
 from ztunnel.engine.interface import Action, Cause, Direct, Direction, Flow, Local, Reject, Tunnel
+from ztunnel.outbound import MAX_CHOICES
 from ztunnel.pods import LocalPods, PodInfo
+from ztunnel.surroundings import Surroundings
 from ztunnel.telemetry.labels import Labels
+from ztunnel.verdict import Verdict
 
 WEB = "shop/web.shop.svc.cluster.local"
 CLIENT_ID = "spiffe://cluster.local/ns/shop/sa/buyer"
@@ -27,7 +32,8 @@ class World:
         self.pods = LocalPods("Kubernetes", "cluster.local")
         self.join("client", "buyer")
         self.labels: list[Labels] = []
-        self.around = Surroundings(NODE, store_of(*((CLIENT,) if known else ()), *resources), self.pods, self._report)
+        self.policies = policies_of()
+        self.around = Surroundings(NODE, store_of(*((CLIENT,) if known else ()), *resources), self.pods, self.policies, self._report)
 
     def join(self, name: str, account: str = "default") -> None:
         self.pods.put(self.pods.describe(PodInfo(f"u-{name}", name, "shop", account), (4, 1)))
@@ -59,7 +65,7 @@ def assert_rejected(verdict: Verdict, status: int, cause: Cause, reason: str, ca
     action = only(verdict)
     assert isinstance(action, Reject)
     assert (action.status, action.cause, verdict.decision.cache) == (status, cause, cached)
-    assert reason in verdict.refusal
+    assert reason in action.detail
 
 
 class TestOutbound:
@@ -100,7 +106,7 @@ class TestOutbound:
         world = World(service("web", "10.96.0.1"), *pods)
         firsts = set()
         for turn in range(3):
-            around = Surroundings(NODE, world.around.view, world.pods, world.around.report, turn)
+            around = replace(world.around, turn=turn)
             action = decide(Flow(1, Direction.OUTBOUND, "", "10.96.0.1:80", ""), around).decision.choices[0]
             assert isinstance(action, Tunnel)
             firsts.add(action.authority)
@@ -242,8 +248,11 @@ def test_what_a_decision_depends_on() -> None:
     own = "Kubernetes//Pod/shop/client"
     assert names_needed(Flow(1, Direction.OUTBOUND, "", "192.0.2.1:443", ""), world.around) == ((own, "/192.0.2.1"), ())
     assert names_needed(Flow(1, Direction.OUTBOUND, "", "169.254.169.254:80", ""), world.around) == ((own,), ())
-    assert names_needed(Flow(1, Direction.INBOUND_HBONE, "fd00:2::1", "10.0.1.1:80", DEFAULT_ID), world.around) == ((own,), ("/fd00:2::1",))
-    assert names_needed(Flow(9, Direction.INBOUND_HBONE, "nonsense", "nonsense", ""), world.around) == ((), ())
+    assert names_needed(Flow(1, Direction.INBOUND_HBONE, "fd00:2::1", "10.0.1.1:80", DEFAULT_ID), world.around) == (
+        (own, POLICIES),
+        ("/fd00:2::1",),
+    )
+    assert names_needed(Flow(9, Direction.INBOUND_HBONE, "nonsense", "nonsense", ""), world.around) == ((POLICIES,), ())
 
 
 texts = st.text(max_size=40) | st.sampled_from(["10.0.1.1:80", "10.0.1.1:15006", "[fd00:1::1]:80", "10.96.0.1:80", DEFAULT_ID, "10.0.2.1"])
@@ -256,7 +265,7 @@ def test_no_flow_is_left_without_an_answer_and_none_gets_out_of_the_pod(flow: Fl
     verdict = decide(flow, world.around)
     assert verdict.decision.choices
     for action in verdict.decision.choices:
-        assert isinstance(action, Reject) == bool(verdict.refusal)
+        assert not isinstance(action, Reject) or action.detail
         if flow.direction is not Direction.OUTBOUND and isinstance(action, Direct):
             assert ip_address(action.next_hop[0]) in CLIENT.addresses
             assert action.next_hop[1] not in {15001, 15006, 15008, 15053}

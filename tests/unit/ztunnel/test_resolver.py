@@ -7,13 +7,16 @@ from contextlib import asynccontextmanager
 import pytest
 
 from mesh.identity import Identity
-from tests.unit.ztunnel.fakes import NODE, FakeEngine, eventually, store_of, update, workload
+from mesh.model import IPAddress
+from tests.unit.ztunnel.fakes import NODE, FakeEngine, eventually, policies_of, store_of, update, workload
 from ztunnel import resolver as module
-from ztunnel.decisions import Surroundings
 from ztunnel.discovery.store import Store
 from ztunnel.engine.interface import Cause, Direct, Direction, Flow, Reject, Tunnel
+from ztunnel.local_ways import LocalWays
 from ztunnel.pods import LocalPods, PodInfo
-from ztunnel.resolver import CREDENTIALS_WAIT_S, FIRST_WAIT_S, LABELS_WAIT_S, UNKNOWN_WAIT_S, Resolver
+from ztunnel.resolver import CREDENTIALS_WAIT_S, FIRST_WAIT_S, HOSTNAMES_WAIT_S, LABELS_WAIT_S, UNKNOWN_WAIT_S, Resolver
+from ztunnel.surroundings import Surroundings
+from ztunnel.telemetry.dry_run import DryRun
 
 CLIENT = workload("client", "10.0.1.1", node="n1", account="buyer")
 CLIENT_ID = "spiffe://cluster.local/ns/shop/sa/buyer"
@@ -39,6 +42,24 @@ class Knowledge:
             self.unknown.difference_update(names)
 
 
+class Names:
+    """Lookups are answered with what `answers` has, at the loop's next turn."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, tuple[IPAddress, ...]] = {}
+        self.known: dict[str, tuple[IPAddress, ...]] = {}
+        self.waits: list[tuple[tuple[str, ...], float]] = []
+
+    def settled(self, hostname: str) -> bool:
+        return hostname in self.known
+
+    async def settle(self, hostnames: tuple[str, ...], timeout_s: float) -> None:
+        if hostnames:
+            self.waits.append((hostnames, timeout_s))
+            await asyncio.sleep(0)
+            self.known.update(self.answers)
+
+
 class Keeper:
     def __init__(self) -> None:
         self.held = {CLIENT_ID}
@@ -61,8 +82,11 @@ class World:
         self.knowledge = Knowledge(store_of(CLIENT))
         pods = LocalPods("Kubernetes", "cluster.local")
         pods.put(pods.describe(PodInfo("u-1", "client", "shop", "buyer"), (4, 1)))
-        around = Surroundings(NODE, self.knowledge.store, pods, lambda labels: 7)
-        self.resolver = Resolver(self.engine, self.knowledge, self.keeper, around)
+        self.policies, self.ways, self.dry_run, self.names = policies_of(), LocalWays(), DryRun(), Names()
+        around = Surroundings(
+            NODE, self.knowledge.store, pods, self.policies, lambda labels: 7, addresses_of=lambda name: self.names.known.get(name, ())
+        )
+        self.resolver = Resolver(self.engine, self.knowledge, self.names, self.keeper, around, self.ways, self.dry_run)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -156,7 +180,7 @@ async def test_without_a_certificate_it_is_refused_and_never_sent_in_plain() -> 
     async with world.running():
         world.resolver.miss(flow)
         await eventually(lambda: world.engine.decisions)
-        assert world.answer(flow) == Reject(503, Cause.TLS_FAILURE, 7)
+        assert world.answer(flow) == Reject(503, Cause.TLS_FAILURE, 7, f"no certificate for {CLIENT_ID}")
         assert not world.engine.decisions[flow].cache
 
 
@@ -193,4 +217,4 @@ async def test_trouble_with_one_flow_is_refused_and_the_next_is_answered() -> No
 
 def test_all_waits_together_end_before_the_engine_gives_up() -> None:
     engine_gives_up_s = 10.0
-    assert FIRST_WAIT_S + LABELS_WAIT_S + CREDENTIALS_WAIT_S < engine_gives_up_s
+    assert FIRST_WAIT_S + LABELS_WAIT_S + HOSTNAMES_WAIT_S + CREDENTIALS_WAIT_S < engine_gives_up_s

@@ -1,9 +1,11 @@
 """The configuration dump is complete, and never holds a key."""
 
 import json
+from ipaddress import ip_network
 
 from mesh.identity import Identity
-from tests.unit.ztunnel.fakes import service, workload
+from mesh.policy.model import Authorization, Match, PolicyAction, PolicyScope, ServiceAccountMatch, TextMatch, TextMatchKind
+from tests.unit.ztunnel.fakes import policies_of, policies_told, service, workload
 from ztunnel.admin import dump
 from ztunnel.admin.readiness import obstacles
 from ztunnel.certificates.request import Certificate
@@ -30,8 +32,46 @@ def test_workloads_and_services() -> None:
 def test_pods() -> None:
     pods = LocalPods("Kubernetes", "cluster.local")
     pods.put(pods.describe(PodInfo("u-1", "client", "shop", "buyer"), (4, 4026532000)))
-    (pod,) = dump.dump_pods(pods)
+    (pod,) = dump.dump_pods(pods, lambda pod: {"of": pod.info.name})
+    assert pod["policies"] == {"of": "client"}
     assert (pod["uid"], pod["identity"], pod["netns_inode"]) == ("u-1", "spiffe://cluster.local/ns/shop/sa/buyer", 4026532000)
+
+
+def test_policies_with_what_they_match() -> None:
+    match = Match(
+        principals=(TextMatch(TextMatchKind.PREFIX, "cluster.local/"), TextMatch(TextMatchKind.PRESENCE)),
+        not_namespaces=(TextMatch(TextMatchKind.SUFFIX, "-dev"), TextMatch(TextMatchKind.EXACT, "bank")),
+        service_accounts=(ServiceAccountMatch("shop", "buyer"),),
+        source_ips=(ip_network("10.0.0.0/8"),),
+        destination_ports=(80,),
+    )
+    policy = Authorization("a", "shop", PolicyScope.NAMESPACE, PolicyAction.DENY, (((match,),),), dry_run=True)
+    (shown,) = dump.dump_policies([policy])
+    assert (shown["name"], shown["scope"], shown["action"], shown["dry_run"]) == ("shop/a", "NAMESPACE", "DENY", True)
+    assert json.loads(json.dumps(shown["rules"])) == [
+        [
+            [
+                {
+                    "not_namespaces": ["*-dev", "bank"],
+                    "service_accounts": ["shop/buyer"],
+                    "principals": ["cluster.local/*", "*"],
+                    "source_ips": ["10.0.0.0/8"],
+                    "destination_ports": [80],
+                }
+            ]
+        ]
+    ]
+
+
+def test_the_policies_of_a_pod_and_what_is_wrong_with_them() -> None:
+    pods = LocalPods("Kubernetes", "cluster.local")
+    pod = pods.describe(PodInfo("u-1", "client", "shop", "buyer"), (4, 1))
+    policies = policies_of(Authorization("near", "shop", PolicyScope.NAMESPACE, PolicyAction.DENY, ()))
+    own = workload("client", "10.0.1.1", policies=("shop/listed",))
+    shown = dump.effective_policies(pod, own, policies)
+    assert shown == {"effective": ["shop/listed", "shop/near"], "missing": ["shop/listed"], "denied_by_unreadable": None}
+    policies.apply(policies_told(refused=("shop/bad",)))
+    assert dump.effective_policies(pod, None, policies)["denied_by_unreadable"] == "shop/bad"
 
 
 def test_certificates_show_their_end_and_no_key() -> None:

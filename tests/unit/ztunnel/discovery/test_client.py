@@ -16,8 +16,9 @@ from tests.unit.ztunnel.discovery.test_wire import POLICY, packed, packed_policy
 from tests.unit.ztunnel.fakes import NODE, eventually, service, workload
 from tests.unit.ztunnel.plane import Plane
 from ztunnel.control_plane import CALL_ERRORS
-from ztunnel.discovery.client import POLICIES, Discovery
+from ztunnel.discovery.client import Discovery
 from ztunnel.discovery.demand import STRANGER_LIFETIME_S, Demand
+from ztunnel.discovery.policies import POLICIES
 from ztunnel.discovery.wire import AUTHORIZATION_TYPE
 
 WEB = "shop/web.shop.svc.cluster.local"

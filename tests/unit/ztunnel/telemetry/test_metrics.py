@@ -16,7 +16,9 @@ class Scrape:
         self.log, self.engine = Log(enabled=False), FakeEngine()
         self.drained = 0
         self.output = Output(os.open("/dev/null", os.O_WRONLY))
-        self.registry = make_registry(MeshCollector(self.engine, self.log.reports, self.log.access, self.output, "0.1.0", self._drain))
+        self.registry = make_registry(
+            MeshCollector(self.engine, self.log.reports, self.log.access, {"shop/a": 3}, self.output, "0.1.0", self._drain)
+        )
 
     def _drain(self) -> None:
         self.drained += 1
@@ -59,6 +61,7 @@ def test_what_is_our_own() -> None:
     story(scrape.log)
     assert scrape.value("ztunnel_refused_total", listener="inbound_hbone", cause="tls_failure") == 1
     assert scrape.value("ztunnel_tunnels") == 2
+    assert scrape.value("ztunnel_policy_dry_run_denied_total", policy="shop/a") == 3
     assert scrape.value("ztunnel_build_info", engine="fake", version="0.1.0") == 1
     assert scrape.value("ztunnel_log_dropped_lines_total") == 0
     resident = scrape.value("process_resident_memory_bytes")
