@@ -24,11 +24,16 @@ def read_service(key: ObjectKey, service: kubernetes.Service, settings: MeshSett
         namespace=namespace,
         hostname=f"{name}.{namespace}.svc.{settings.cluster_domain}",
         addresses=service.addresses,
-        ports=tuple(PortMapping(port.number, port.target if isinstance(port.target, int) else 0) for port in ports),
+        ports=tuple(PortMapping(port.number, _default_target(service, port)) for port in ports),
         network=settings.network,
         load_balancing=load_balancing(service),
     )
     return Offer(key, (offered,), service.spec.selector, ports)
+
+
+def _default_target(service: kubernetes.Service, port: OfferedPort) -> int:
+    """Returns the port of an endpoint that does not say its own; 0 where each does: a name, or a number that a slice gives."""
+    return port.target if isinstance(port.target, int) and service.spec.selector else 0
 
 
 def _tcp_ports(service: kubernetes.Service) -> Iterable[kubernetes.ServicePort]:
