@@ -73,7 +73,7 @@ async def test_on_demand_says_at_once_what_does_not_exist_and_later_that_it_does
         assert await client.names() == [uid("late")]
         world.write(*SHOP)
         assert await client.names() == []
-        assert client.removed == [uid("late"), "/10.0.0.9"]
+        assert client.removed == ["/10.0.0.9", uid("late")]
 
 
 async def test_a_service_brings_its_workloads_and_keeps_them_up_to_date(world: World) -> None:
