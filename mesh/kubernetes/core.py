@@ -17,6 +17,7 @@ from mesh.kubernetes.fields import (
     Subdomain,
     at_least_one,
     read_target_port,
+    shared,
 )
 from mesh.model import IPAddress
 
@@ -66,7 +67,7 @@ class Container(KubernetesObject):
 class PodSpec(KubernetesObject):
     """node_name is "" while the pod is not scheduled."""
 
-    containers: Annotated[tuple[Container, ...], AfterValidator(at_least_one)]
+    containers: Annotated[tuple[Container, ...], AfterValidator(at_least_one), AfterValidator(shared)]
     node_name: OptionalSubdomain = ""
     service_account_name: Subdomain = "default"
     host_network: StrictBool = False
@@ -85,7 +86,7 @@ class PodStatus(KubernetesObject):
     pod_ip: Annotated[Address | None, Field(alias="podIP")] = None
     pod_ips: Annotated[tuple[PodIP, ...], Field(alias="podIPs")] = ()
     phase: Literal["Pending", "Running", "Succeeded", "Failed", "Unknown"] = "Pending"
-    conditions: tuple[PodCondition, ...] = ()
+    conditions: Annotated[tuple[PodCondition, ...], AfterValidator(shared)] = ()
 
 
 class Pod(KubernetesObject):
