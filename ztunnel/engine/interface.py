@@ -1,12 +1,13 @@
 """What an engine must do: the whole border between decisions and the byte path.
 
 An engine executes actions: listeners, TLS, HBONE, relaying, counters. It knows no Kubernetes, services, policies, files or
-environment. Whatever crosses here is an int, bytes, str, a file descriptor or a frozen struct of these.
+environment. Whatever crosses here is an int, bytes, str, a file descriptor or a frozen struct of these. Structs of which every connection
+makes some are tuples: they are built in a third of the time.
 """
 
 import enum
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 # (address in text form, port). IPv4-mapped IPv6 addresses are given as IPv4.
 Endpoint = tuple[str, int]
@@ -44,8 +45,7 @@ class Cause(enum.IntEnum):
     CERTIFICATE_REVOKED = 15  # of the peer of the tunnel
 
 
-@dataclass(frozen=True, slots=True)
-class Flow:
+class Flow(NamedTuple):
     """The key of a decision.
 
     Args:
@@ -161,15 +161,13 @@ class Credentials:
     revoked: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Miss:
+class Miss(NamedTuple):
     """A connection waits for a decision; answer with `decide`."""
 
     flow: Flow
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(NamedTuple):
     """A connection reached its other end.
 
     Args:
@@ -186,8 +184,7 @@ class Opened:
     peer: str
 
 
-@dataclass(frozen=True, slots=True)
-class Closed:
+class Closed(NamedTuple):
     """A connection that was Opened ended, or one that was not could not be.
 
     Args:
@@ -210,8 +207,7 @@ class Closed:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(NamedTuple):
     """A tunnel was turned away before it carried anything (TLS, HTTP/2, or no decision).
 
     Args:

@@ -1,7 +1,6 @@
 """Listeners of a pod, and what becomes of a connection between being accepted and being relayed."""
 
 import errno
-import socket
 
 from ztunnel.engine.interface import Cause, Direct, Direction, Local, Reject
 from ztunnel.engine.interface import Tunnel as TunnelAction
@@ -12,6 +11,7 @@ from ztunnel.engine.python.inbound import InboundTunnel
 from ztunnel.engine.python.ledger import Relayed
 from ztunnel.engine.python.outbound import OutboundRelay
 from ztunnel.engine.python.plain_relay import PlainRelay
+from ztunnel.engine.python.sockets import Socket
 
 # Connections taken from one listener before others get their turn.
 ACCEPTS_PER_TURN = 64
@@ -29,7 +29,7 @@ class Accepted:
 
     __slots__ = ("_address", "_core", "_direction", "_pod", "_sock", "_source", "_started_s")
 
-    def __init__(self, core: Core, pod: Pod, direction: Direction, sock: socket.socket, address: str, port: int) -> None:
+    def __init__(self, core: Core, pod: Pod, direction: Direction, sock: Socket, address: str, port: int) -> None:
         self._core = core
         self._pod = pod
         self._direction = direction
@@ -109,7 +109,7 @@ class Acceptor:
     def _on_acceptable(self) -> None:
         for _ in range(ACCEPTS_PER_TURN):
             try:
-                sock, address = self._listener.accept()
+                sock, address, port = sockets.accept(self._listener)
             except BlockingIOError:
                 return
             except OSError as error:
@@ -119,10 +119,9 @@ class Acceptor:
                     return
                 # The client gave up before it was accepted (accept(2)).
                 continue
-            sock.setblocking(False)
-            self._take(sock, sockets.plain_address(address[0]), address[1])
+            self._take(sock, address, port)
 
-    def _take(self, sock: socket.socket, address: str, port: int) -> None:
+    def _take(self, sock: Socket, address: str, port: int) -> None:
         core, pod = self._core, self._pod
         if self._direction is not Direction.INBOUND_HBONE:
             Accepted(core, pod, self._direction, sock, address, port).ask()

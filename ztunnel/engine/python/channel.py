@@ -1,7 +1,6 @@
 """A TLS connection over a non-blocking socket: plaintext in large pieces on one side, few large system calls on the other."""
 
 import errno
-import socket
 import ssl
 from collections import deque
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from typing import Protocol, cast
 from ztunnel.engine.python.credentials import ALPN
 from ztunnel.engine.python.farewell import Farewell
 from ztunnel.engine.python.reactor import RECORD_BYTES, Reactor
+from ztunnel.engine.python.sockets import Socket
 
 # Sealed and opened in portions of this size: it stays in the cache, and bounds what OpenSSL's memory BIOs ever grow to.
 PORTION_BYTES = 64 * 1024
@@ -40,7 +40,7 @@ class ChannelOwner(Protocol):
 class Channel:
     """One TLS connection; the socket belongs to it."""
 
-    def __init__(self, reactor: Reactor, sock: socket.socket, context: ssl.SSLContext, owner: ChannelOwner, *, server_side: bool) -> None:
+    def __init__(self, reactor: Reactor, sock: Socket, context: ssl.SSLContext, owner: ChannelOwner, *, server_side: bool) -> None:
         self._reactor = reactor
         self._sock = sock
         self._fd = sock.fileno()

@@ -6,11 +6,11 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ztunnel.engine.interface import Cause, Direction
+from ztunnel.engine.interface import Cause, Direction, Flow
 from ztunnel.engine.python.credentials import Contexts
 from ztunnel.engine.python.dialling import Stock
 from ztunnel.engine.python.flows import Choice, FlowTable
-from ztunnel.engine.python.ledger import Key, Ledger
+from ztunnel.engine.python.ledger import Ledger
 from ztunnel.engine.python.outbound import Pool
 from ztunnel.engine.python.reactor import Reactor
 from ztunnel.hbone import Budget, Limits
@@ -70,7 +70,7 @@ class Core:
     def add_relay(self, relay: "Relay", choice: Choice | None, *pods: Pod) -> None:
         """A connection lives, on behalf of these pods; with a choice: it was decided to be carried."""
         if choice is not None:
-            relay.key, relay.reports = choice.key, choice.reports
+            relay.flow, relay.reports = choice.flow, choice.reports
         self.relays[relay] = pods
         for pod in pods:
             pod.relays.add(relay)
@@ -82,14 +82,14 @@ class Core:
             pod.relays.discard(relay)
             self.pod_may_be_gone(pod)
 
-    def live_keys(self) -> set[Key]:
+    def live_flows(self) -> set[Flow]:
         """The flows of all connections that were decided to be carried."""
-        return {relay.key for relay in self.relays if relay.key is not None}
+        return {relay.flow for relay in self.relays if relay.flow is not None}
 
-    def close_flows(self, keys: frozenset[Key], cause: Cause, detail: str) -> None:
+    def close_flows(self, flows: frozenset[Flow], cause: Cause, detail: str) -> None:
         """Ends every connection of these flows with resets, and forgets what was decided about them."""
-        self.flows.forget(keys)
-        for relay in [relay for relay in self.relays if relay.key in keys]:
+        self.flows.forget(flows)
+        for relay in [relay for relay in self.relays if relay.flow in flows]:
             relay.end(cause, detail)
 
     def set_contexts(self, identity: str, contexts: Contexts) -> None:

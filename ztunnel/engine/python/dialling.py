@@ -8,6 +8,7 @@ from collections.abc import Callable
 from ztunnel.engine.interface import Cause, Endpoint
 from ztunnel.engine.python import sockets
 from ztunnel.engine.python.reactor import Reactor
+from ztunnel.engine.python.sockets import Socket
 
 # The ecosystem's connect timeout.
 CONNECT_TIMEOUT_S = 10.0
@@ -28,7 +29,7 @@ class Stock:
     def __init__(self, reactor: Reactor, netns_fd: int) -> None:
         self._reactor = reactor
         self._netns_fd = netns_fd
-        self._spare: dict[socket.AddressFamily, list[socket.socket]] = {socket.AF_INET: [], socket.AF_INET6: []}
+        self._spare: dict[socket.AddressFamily, list[Socket]] = {socket.AF_INET: [], socket.AF_INET6: []}
         self._batch = 1
         self._bucket = 0
         # Not the same after a restart, when the kernel remembers the connections before it.
@@ -39,7 +40,7 @@ class Stock:
         self._port = (self._port + 1) % SOURCE_PORTS
         return FIRST_SOURCE_PORT + self._port
 
-    def take(self, family: socket.AddressFamily) -> socket.socket:
+    def take(self, family: socket.AddressFamily) -> Socket:
         """Raises OSError when none can be made."""
         spare = self._spare[family]
         if not spare:
@@ -67,12 +68,12 @@ class Dial:
 
     __slots__ = ("_bucket", "_next_hop", "_on_connected", "_on_failed", "_reactor", "_sock")
 
-    def __init__(self, reactor: Reactor, on_connected: Callable[[socket.socket], None], on_failed: Callable[[Cause, str], None]) -> None:
+    def __init__(self, reactor: Reactor, on_connected: Callable[[Socket], None], on_failed: Callable[[Cause, str], None]) -> None:
         self._reactor = reactor
         self._on_connected = on_connected
         self._on_failed = on_failed
         self._next_hop: Endpoint = ("", 0)
-        self._sock: socket.socket | None = None
+        self._sock: Socket | None = None
         self._bucket = 0
 
     def start(self, stock: Stock, next_hop: Endpoint, source: str) -> None:
@@ -135,7 +136,7 @@ def _family(next_hop: Endpoint) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in next_hop[0] else socket.AF_INET
 
 
-def _connect_from(stock: Stock, next_hop: Endpoint, source: str) -> tuple[socket.socket, bool]:
+def _connect_from(stock: Stock, next_hop: Endpoint, source: str) -> tuple[Socket, bool]:
     """Like _connect, from a client's address and a port that no connection to that destination has."""
     for attempt in range(1, MAX_PORT_ATTEMPTS + 1):
         sock = stock.take(_family(next_hop))
@@ -149,7 +150,7 @@ def _connect_from(stock: Stock, next_hop: Endpoint, source: str) -> tuple[socket
     raise AssertionError("unreachable")
 
 
-def _connect(sock: socket.socket, next_hop: Endpoint) -> tuple[socket.socket, bool]:
+def _connect(sock: Socket, next_hop: Endpoint) -> tuple[Socket, bool]:
     """Begins to connect. Within one machine the handshake is over when connect returns; asking again is cheaper than an event.
 
     Raises:

@@ -11,7 +11,6 @@ from ztunnel.engine.python import sockets
 from ztunnel.engine.python.accepting import Acceptor
 from ztunnel.engine.python.core import Core, Pod
 from ztunnel.engine.python.credentials import make_contexts
-from ztunnel.engine.python.ledger import Key
 
 # How soon an engine that stops sees that its last peer has closed.
 FAREWELL_POLL_S = 0.02
@@ -70,16 +69,16 @@ class PythonEngine:
                 self._core.reactor.remove_reader(pod.listeners[Direction.INBOUND_HBONE].fileno())
 
     def decide(self, flow: Flow, decision: Decision) -> None:
-        self._core.flows.decide(_key(flow), decision)
+        self._core.flows.decide(flow, decision)
 
     def invalidate(self) -> None:
         self._core.flows.invalidate()
 
     def live_flows(self) -> list[Flow]:
-        return [Flow(*key) for key in self._core.live_keys()]
+        return list(self._core.live_flows())
 
     def close_flows(self, flows: frozenset[Flow], cause: Cause, detail: str) -> None:
-        self._core.close_flows(frozenset(map(_key, flows)), cause, detail)
+        self._core.close_flows(flows, cause, detail)
 
     def take_notices(self) -> list[Notice]:
         return self._core.ledger.take_notices()
@@ -107,10 +106,6 @@ class PythonEngine:
         for leaving in list(self._core.leaving):
             self._core.close_pod(leaving)
         self._core.reactor.close()
-
-
-def _key(flow: Flow) -> Key:
-    return flow.pod, flow.direction, flow.source, flow.destination, flow.peer
 
 
 def _raise_descriptor_limit() -> None:

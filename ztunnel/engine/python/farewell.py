@@ -5,6 +5,7 @@ from collections import deque
 
 from ztunnel.engine.python import sockets
 from ztunnel.engine.python.reactor import Reactor
+from ztunnel.engine.python.sockets import Socket
 
 # A peer that neither closes nor takes anything for so long gets no more.
 PATIENCE_S = 5.0
@@ -18,7 +19,7 @@ class Farewell:
     Source: RFC 9112 section 9.6 (the same, for HTTP/1.1 servers).
     """
 
-    def __init__(self, reactor: Reactor, sock: socket.socket, unsent: deque[memoryview]) -> None:
+    def __init__(self, reactor: Reactor, sock: Socket, unsent: deque[memoryview]) -> None:
         self._reactor = reactor
         self._sock = sock
         self._fd = sock.fileno()

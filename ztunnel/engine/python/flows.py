@@ -4,8 +4,8 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Protocol
 
-from ztunnel.engine.interface import Action, Cause, Decision, Endpoint, Flow, Local, Tunnel
-from ztunnel.engine.python.ledger import Key, Ledger
+from ztunnel.engine.interface import Action, Cause, Decision, Direction, Endpoint, Flow, Local, Tunnel
+from ztunnel.engine.python.ledger import Ledger
 from ztunnel.engine.python.reactor import Deadlines
 from ztunnel.hbone import connect_block
 
@@ -16,6 +16,8 @@ MAX_WAITING = 8_192
 # How long one may wait: a decision may need the control plane and a certificate. The same as for connecting.
 DECISION_TIMEOUT_S = 10.0
 
+# What a Flow is made of. Equal to it and found where it is, and built in a third of the time.
+Key = tuple[int, Direction, str, str, str]
 # What makes tunnels interchangeable: source identity, peer identities, next hop, source pod.
 PoolKey = tuple[str, tuple[str, ...], Endpoint, int]
 
@@ -23,17 +25,17 @@ PoolKey = tuple[str, tuple[str, ...], Endpoint, int]
 class Choice:
     """An action made ready: what is the same for all its connections is computed once."""
 
-    __slots__ = ("action", "block", "key", "pool_key", "reports")
+    __slots__ = ("action", "block", "flow", "pool_key", "reports")
 
-    def __init__(self, key: Key, action: Action) -> None:
-        self.key = key
+    def __init__(self, flow: Flow, action: Action) -> None:
+        self.flow = flow
         self.action = action
         self.reports = (action.report, action.inbound_report) if isinstance(action, Local) else (action.report,)
         self.block = b""
         self.pool_key: PoolKey | None = None
         if isinstance(action, Tunnel):
             self.block = connect_block(action.authority, action.headers)
-            self.pool_key = (action.source_identity, action.peer_identities, action.next_hop, key[0])
+            self.pool_key = (action.source_identity, action.peer_identities, action.next_hop, flow.pod)
 
 
 class Waiter(Protocol):
@@ -103,14 +105,14 @@ class FlowTable:
         pending.waiters.append(waiter)
         return True
 
-    def decide(self, key: Key, decision: Decision) -> None:
+    def decide(self, flow: Flow, decision: Decision) -> None:
         """Answers everyone who waits for this flow, each with the next choice."""
-        cached = _Cached(tuple(Choice(key, action) for action in decision.choices))
+        cached = _Cached(tuple(Choice(flow, action) for action in decision.choices))
         if decision.cache:
-            self._flows[key] = cached
+            self._flows[flow] = cached
             if len(self._flows) > MAX_FLOWS:
                 self._flows.popitem(last=False)
-        for waiter in self._take(key):
+        for waiter in self._take(flow):
             waiter.chosen(cached.next())
 
     def give_up(self, key: Key, cause: Cause) -> None:
@@ -127,10 +129,10 @@ class FlowTable:
     def invalidate(self) -> None:
         self._flows.clear()
 
-    def forget(self, keys: Iterable[Key]) -> None:
-        """The next connection of each of these flows asks anew; who waits goes on waiting."""
-        for key in keys:
-            self._flows.pop(key, None)
+    def forget(self, flows: Iterable[Flow]) -> None:
+        """The next connection of each asks anew; who waits goes on waiting."""
+        for flow in flows:
+            self._flows.pop(flow, None)
 
     def _take(self, key: Key) -> list[Waiter]:
         pending = self._pending.pop(key, None)

@@ -1,6 +1,5 @@
 """Accepting tunnels and delivering their streams to the pod's application."""
 
-import socket
 from typing import TYPE_CHECKING
 
 from ztunnel.engine.interface import Cause, Direct, Direction, Endpoint, Reject
@@ -9,6 +8,7 @@ from ztunnel.engine.python.channel import Channel
 from ztunnel.engine.python.credentials import Contexts
 from ztunnel.engine.python.dialling import Dial
 from ztunnel.engine.python.flows import Choice
+from ztunnel.engine.python.sockets import Socket
 from ztunnel.engine.python.stream_relay import StreamRelay
 from ztunnel.engine.python.tunnel import HANDSHAKE_TIMEOUT_S, Tunnel
 from ztunnel.hbone import ConnectionFailed, ConnectRequested, ErrorCode, Event, Rejected, Role, Stream
@@ -24,7 +24,7 @@ SERVICE_UNAVAILABLE = 503
 class InboundTunnel(Tunnel):
     """The end that accepts. Until the peer has proved who it is, it may neither take long nor say much."""
 
-    def __init__(self, core: "Core", pod: "Pod", sock: socket.socket, address: Endpoint, contexts: Contexts) -> None:
+    def __init__(self, core: "Core", pod: "Pod", sock: Socket, address: Endpoint, contexts: Contexts) -> None:
         super().__init__(core, Role.SERVER)
         self.pod = pod
         self.address = address
@@ -129,7 +129,7 @@ class InboundRelay(StreamRelay):
             return
         self.reports = choice.reports
         if isinstance(action, Direct):
-            self.key = choice.key
+            self.flow = choice.flow
             self.next_hop = sockets.text(*action.next_hop)
             self._dial = Dial(self._core.reactor, self._on_connected, self._on_dial_failed)
             self._dial.start(self._pod.stock, action.next_hop, self.tunnel.address[0] if action.keep_source else "")
@@ -141,7 +141,7 @@ class InboundRelay(StreamRelay):
     def gave_up(self, cause: Cause) -> None:
         self._refuse(SERVICE_UNAVAILABLE, cause, "no decision")
 
-    def _on_connected(self, sock: socket.socket) -> None:
+    def _on_connected(self, sock: Socket) -> None:
         self._dial = None
         if self.stream is None:
             sockets.abort(sock)

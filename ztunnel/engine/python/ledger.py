@@ -7,20 +7,17 @@ from ztunnel.engine.interface import Cause, Closed, Counters, Direction, Flow, M
 # Notices that nobody takes: older connections' news is dropped beyond this, so that a stuck reader cannot exhaust memory.
 MAX_NOTICES = 100_000
 
-# A Flow as a plain tuple, in the order of its fields: hashing one costs a fifth.
-Key = tuple[int, Direction, str, str, str]
-
 
 class Relayed:
     """One captured connection, from being accepted to its end: who, where to, and how much it has carried.
 
-    `key` is the flow that it was decided by; None until it was decided to be carried.
+    `flow` is what it was decided by; None until it was decided to be carried.
     """
 
     __slots__ = (
         "__weakref__",
         "connection",
-        "key",
+        "flow",
         "next_hop",
         "opened",
         "over",
@@ -37,7 +34,7 @@ class Relayed:
         self.source = source
         self.peer = peer
         self.next_hop = ""
-        self.key: Key | None = None
+        self.flow: Flow | None = None
         self.reports: tuple[int, ...] = ()
         self.started_s = started_s
         self.opened = False

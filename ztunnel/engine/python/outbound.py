@@ -7,13 +7,12 @@ from ztunnel.engine.python import sockets
 from ztunnel.engine.python.channel import Channel
 from ztunnel.engine.python.dialling import Dial, Stock
 from ztunnel.engine.python.flows import Choice, PoolKey
+from ztunnel.engine.python.sockets import Socket
 from ztunnel.engine.python.stream_relay import StreamRelay
 from ztunnel.engine.python.tunnel import HANDSHAKE_TIMEOUT_S, Tunnel
 from ztunnel.hbone import ConnectAnswered, ErrorCode, Event, Role, literal_field
 
 if TYPE_CHECKING:
-    import socket
-
     from ztunnel.engine.python.core import Core
 
 STATUS_OK = 200
@@ -34,7 +33,7 @@ class OutboundTunnel(Tunnel):
             self._dial = Dial(self._core.reactor, self._on_connected, self._on_dial_failed)
             self._dial.start(stock, self.key[2], "")
 
-    def _on_connected(self, sock: "socket.socket") -> None:
+    def _on_connected(self, sock: Socket) -> None:
         self._dial = None
         contexts = self._core.contexts.get(self.key[0])
         if contexts is None:
@@ -158,7 +157,7 @@ class OutboundRelay(StreamRelay):
         # What was sent before the answer, to be sent again if the peer says that it did not process the stream.
         self.early = []
 
-    def open(self, sock: "socket.socket") -> None:
+    def open(self, sock: Socket) -> None:
         """Opens a stream for an accepted socket."""
         self._open_stream()
         self.attach(sock)

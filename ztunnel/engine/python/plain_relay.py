@@ -7,6 +7,7 @@ from ztunnel.engine.interface import Cause, Endpoint
 from ztunnel.engine.python import sockets
 from ztunnel.engine.python.dialling import Dial, Stock
 from ztunnel.engine.python.ledger import Relayed
+from ztunnel.engine.python.sockets import Socket
 
 if TYPE_CHECKING:
     from ztunnel.engine.python.core import Core
@@ -17,7 +18,7 @@ class _End:
 
     __slots__ = ("_core", "_fd", "_pending", "_reading", "_relay", "finished", "other", "sock")
 
-    def __init__(self, core: "Core", relay: "PlainRelay", sock: socket.socket) -> None:
+    def __init__(self, core: "Core", relay: "PlainRelay", sock: Socket) -> None:
         self._core = core
         self._relay = relay
         self.sock = sock
@@ -112,10 +113,10 @@ class PlainRelay(Relayed):
 
     __slots__ = ("_accepted", "_client", "_core", "_dial", "_server")
 
-    def __init__(self, core: "Core", accepted: socket.socket, source: str, started_s: float) -> None:
+    def __init__(self, core: "Core", accepted: Socket, source: str, started_s: float) -> None:
         super().__init__(source, "", started_s)
         self._core = core
-        self._accepted: socket.socket | None = accepted
+        self._accepted: Socket | None = accepted
         self._dial: Dial | None = None
         self._client: _End | None = None
         self._server: _End | None = None
@@ -126,7 +127,7 @@ class PlainRelay(Relayed):
         self._dial = Dial(self._core.reactor, self._on_connected, self._on_dial_failed)
         self._dial.start(stock, next_hop, source_address)
 
-    def _on_connected(self, sock: socket.socket) -> None:
+    def _on_connected(self, sock: Socket) -> None:
         self._dial = None
         if self._accepted is None:
             sock.close()

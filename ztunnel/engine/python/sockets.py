@@ -14,6 +14,8 @@ from pathlib import Path
 
 from ztunnel.engine.interface import Cause, Endpoint
 
+# The C class: what socket.socket adds to it in Python takes as long as the system calls themselves, at every accept and close.
+Socket = socket.SocketType
 CLONE_NEWNET = 0x40000000
 # The ecosystem's mark of ztunnel's own sockets; capture leaves them alone.
 ZTUNNEL_MARK = 0x539
@@ -54,7 +56,7 @@ def network_namespace(fd: int) -> Iterator[None]:
         _setns(_home_netns)
 
 
-def _keep_alive(sock: socket.socket) -> None:
+def _keep_alive(sock: Socket) -> None:
     idle_s, interval_s, probes = KEEPALIVE
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, idle_s)
@@ -93,17 +95,29 @@ def listen(netns_fd: int, port: int) -> socket.socket:
     return sock
 
 
-def make(netns_fd: int, family: socket.AddressFamily, count: int) -> list[socket.socket]:
+def accept(listener: socket.socket) -> tuple[Socket, str, int]:
+    """Takes a connection: a non-blocking socket, and address and port of the client.
+
+    Raises:
+        OSError: as accept(2); BlockingIOError when there is none.
+    """
+    fd, address = listener._accept()  # type: ignore[attr-defined]
+    sock = Socket(listener.family, socket.SOCK_STREAM, 0, fd)
+    sock.setblocking(False)
+    return sock, plain_address(address[0]), address[1]
+
+
+def make(netns_fd: int, family: socket.AddressFamily, count: int) -> list[Socket]:
     """Makes sockets for dialling inside a namespace, with the mark of ztunnel."""
     with network_namespace(netns_fd):
-        made = [socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) for _ in range(count)]
+        made = [Socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) for _ in range(count)]
     for sock in made:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, ZTUNNEL_MARK)
         _keep_alive(sock)
     return made
 
 
-def bind_source(sock: socket.socket, source: str, port: int) -> None:
+def bind_source(sock: Socket, source: str, port: int) -> None:
     """Binds to an address that need not be this namespace's.
 
     Raises:
@@ -118,7 +132,7 @@ def bind_source(sock: socket.socket, source: str, port: int) -> None:
     sock.bind((source, port))
 
 
-def connect(sock: socket.socket, next_hop: Endpoint) -> bool:
+def connect(sock: Socket, next_hop: Endpoint) -> bool:
     """Begins to connect, or goes on. True: connected. False: the socket becomes writable when there is more to say.
 
     Raises:
@@ -137,12 +151,12 @@ def dial_cause(number: int) -> Cause:
     return _CAUSES.get(number, Cause.CONNECT_UNREACHABLE)
 
 
-def unacknowledged_bytes(sock: socket.socket) -> int:
+def unacknowledged_bytes(sock: Socket) -> int:
     """What was sent and has not arrived at the other end's kernel (tcp(7), SIOCOUTQ). A reset would cost it."""
     return int.from_bytes(fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
 
-def abort(sock: socket.socket) -> None:
+def abort(sock: Socket) -> None:
     """Closes with a reset."""
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
@@ -159,7 +173,7 @@ def text(address: str, port: int) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
-def original_destination(sock: socket.socket, listener_port: int) -> Endpoint:
+def original_destination(sock: Socket, listener_port: int) -> Endpoint:
     """Where the client wanted to go.
 
     Capture by sk_lookup or TPROXY leaves the destination in place, so it is the socket's own address. REDIRECT rewrites it
@@ -177,7 +191,7 @@ def original_destination(sock: socket.socket, listener_port: int) -> Endpoint:
     return original
 
 
-def _before_redirect(sock: socket.socket, *, ipv6: bool) -> Endpoint:
+def _before_redirect(sock: Socket, *, ipv6: bool) -> Endpoint:
     if ipv6:
         raw = sock.getsockopt(socket.IPPROTO_IPV6, IP6T_SO_ORIGINAL_DST, 28)
         return socket.inet_ntop(socket.AF_INET6, raw[8:24]), int.from_bytes(raw[2:4], "big")

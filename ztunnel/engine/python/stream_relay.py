@@ -8,6 +8,7 @@ from ztunnel.engine.interface import Cause
 from ztunnel.engine.python import sockets
 from ztunnel.engine.python.ledger import Relayed
 from ztunnel.engine.python.reactor import READ_BYTES
+from ztunnel.engine.python.sockets import Socket
 from ztunnel.hbone import ErrorCode, Stream
 from ztunnel.hbone.frames import DEFAULT_WINDOW
 
@@ -45,7 +46,7 @@ class StreamRelay(Relayed):
     def __init__(self, core: "Core", source: str, peer: str, started_s: float) -> None:
         super().__init__(source, peer, started_s)
         self._core = core
-        self.sock: socket.socket | None = None
+        self.sock: Socket | None = None
         self._fd = -1
         self.tunnel: Tunnel
         self.stream: Stream | None = None
@@ -72,7 +73,7 @@ class StreamRelay(Relayed):
 
     # socket -> stream
 
-    def attach(self, sock: socket.socket) -> None:
+    def attach(self, sock: Socket) -> None:
         """The socket is connected: move bytes from now on."""
         self.sock = sock
         self._fd = sock.fileno()

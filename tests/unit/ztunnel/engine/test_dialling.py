@@ -11,6 +11,7 @@ from ztunnel.engine.interface import Cause
 from ztunnel.engine.python import dialling
 from ztunnel.engine.python.dialling import FIRST_SOURCE_PORT, SOURCE_PORTS, Dial, Stock
 from ztunnel.engine.python.reactor import Reactor
+from ztunnel.engine.python.sockets import Socket
 
 CLIENT = "127.0.0.77"
 
@@ -22,7 +23,7 @@ class Dialling:
         self.reactor = Reactor(asyncio.get_running_loop())
         self.netns = os.open("/proc/self/ns/net", os.O_RDONLY)
         self.server = socket.create_server(("127.0.0.1", 0))
-        self.sockets: list[socket.socket] = []
+        self.sockets: list[Socket] = []
         self.failures: list[Cause] = []
 
     def dial(self, stock: Stock, source: str = CLIENT) -> None:
