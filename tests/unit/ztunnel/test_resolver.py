@@ -3,13 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from ipaddress import ip_address
 
 import pytest
 
 from mesh.identity import Identity
 from mesh.model import IPAddress
-from tests.unit.ztunnel.fakes import NODE, FakeEngine, eventually, policies_of, store_of, update, workload
+from mesh.policy.model import Authorization, Match, PolicyAction, PolicyScope
+from tests.unit.ztunnel.fakes import NODE, FakeEngine, eventually, policies_of, policies_told, service, store_of, update, workload
 from ztunnel import resolver as module
+from ztunnel.discovery.policies import POLICIES
 from ztunnel.discovery.store import Store
 from ztunnel.engine.interface import Cause, Direct, Direction, Flow, Reject, Tunnel
 from ztunnel.local_ways import LocalWays
@@ -80,7 +83,7 @@ class World:
     def __init__(self) -> None:
         self.engine, self.keeper = FakeEngine(), Keeper()
         self.knowledge = Knowledge(store_of(CLIENT))
-        pods = LocalPods("Kubernetes", "cluster.local")
+        pods = self.pods = LocalPods("Kubernetes", "cluster.local")
         pods.put(pods.describe(PodInfo("u-1", "client", "shop", "buyer"), (4, 1)))
         self.policies, self.ways, self.dry_run, self.names = policies_of(), LocalWays(), DryRun(), Names()
         around = Surroundings(
@@ -218,3 +221,65 @@ async def test_trouble_with_one_flow_is_refused_and_the_next_is_answered() -> No
 def test_all_waits_together_end_before_the_engine_gives_up() -> None:
     engine_gives_up_s = 10.0
     assert FIRST_WAIT_S + LABELS_WAIT_S + HOSTNAMES_WAIT_S + CREDENTIALS_WAIT_S < engine_gives_up_s
+
+
+def inbound() -> Flow:
+    return Flow(1, Direction.INBOUND_PLAINTEXT, "10.0.2.1", "10.0.1.1:80", "")
+
+
+async def test_who_comes_in_waits_for_the_first_policies_and_is_refused_without() -> None:
+    world = World()
+    world.policies.synced = False
+    async with world.running():
+        world.knowledge.synced = False
+        world.knowledge.unknown = {POLICIES}
+        world.resolver.miss(inbound())
+        await eventually(lambda: world.knowledge.waits)
+        assert world.knowledge.waits == [(("Kubernetes//Pod/shop/client", POLICIES), FIRST_WAIT_S)]
+        world.knowledge.released.set()
+        await eventually(lambda: world.engine.decisions)
+        answer = world.answer(inbound())
+        assert isinstance(answer, Reject)
+        assert (answer.status, answer.cause) == (503, Cause.DENIED)
+        assert "has not told the policies" in answer.detail
+        assert not world.engine.decisions[inbound()].cache
+        world.policies.synced = True
+        world.resolver.miss(inbound())
+        assert isinstance(world.answer(inbound()), Direct)
+
+
+async def test_an_endpoint_with_a_hostname_waits_for_the_lookup() -> None:
+    world, flow = World(), outbound("10.96.0.1:80")
+    key = "shop/web.shop.svc.cluster.local"
+    db = workload("db", mesh=False, services={key: {80: 5432}}, hostname="db.example")
+    world.knowledge.store.apply(update(service("web", "10.96.0.1"), db))
+    world.names.answers["db.example"] = (ip_address("192.0.2.7"),)
+    async with world.running():
+        world.resolver.miss(flow)
+        assert world.engine.decisions == {}
+        await eventually(lambda: world.engine.decisions)
+        assert world.names.waits == [(("db.example",), HOSTNAMES_WAIT_S)]
+        assert world.answer(flow) == Direct(("192.0.2.7", 5432), False, 7)
+        world.engine.decisions.clear()
+        world.resolver.miss(flow)
+        assert world.answer(flow) == Direct(("192.0.2.7", 5432), False, 7), "looked up once"
+
+
+async def test_what_dry_run_would_refuse_is_told_once_for_the_decision() -> None:
+    world = World()
+    world.policies.apply(
+        policies_told(Authorization("a", "shop", PolicyScope.NAMESPACE, PolicyAction.DENY, (((Match(destination_ports=(80,)),),),), True))
+    )
+    world.resolver.miss(inbound())
+    assert isinstance(world.answer(inbound()), Direct)
+    assert world.dry_run.counts == {"shop/a": 1}
+
+
+async def test_where_connections_go_that_stay_on_the_node_is_noted() -> None:
+    world, flow = World(), outbound("10.0.1.2:80")
+    world.knowledge.store.apply(update(workload("web-1", "10.0.1.2", node="n1")))
+    world.pods.put(world.pods.describe(PodInfo("u-2", "web-1", "shop", "default"), (4, 2)))
+    world.resolver.miss(flow)
+    noted = world.ways.of(flow)
+    assert noted is not None
+    assert noted.local == {world.answer(flow)}
