@@ -8,11 +8,13 @@ from collections.abc import Iterable
 import structlog
 
 from controlplane.feed import Feed
+from controlplane.policy_status import StatusLog
 from mesh.catalogue.changes import ObjectChange
-from mesh.kubernetes import AuthorizationPolicy, PeerAuthentication
+from mesh.kubernetes import AuthorizationPolicy, PeerAuthentication, ServiceEntry
 
 _log = structlog.get_logger()
 _POLICIES = frozenset((AuthorizationPolicy.__name__, PeerAuthentication.__name__))
+_WITH_STATUS = _POLICIES | {ServiceEntry.__name__}
 # So many changes take some 50 ms; in between others have their turn: certificates, streams, the probe.
 _AT_ONCE = 500
 
@@ -22,16 +24,20 @@ class Publisher:
 
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
+        self._status = StatusLog(feed.catalogue.conditions)
 
     async def publish(self, changes: list[ObjectChange]) -> None:
         first = not self._feed.known
         before = self._feed.catalogue.generation
+        status_changes = any(change.key.kind in _WITH_STATUS for change in changes)
         remaining = deque(in_order(changes))
         # Objects are freed as they are taken over: they are larger than what becomes of them.
         changes.clear()
         while remaining:
             self._feed.apply([remaining.popleft() for _ in range(min(_AT_ONCE, len(remaining)))])
             await asyncio.sleep(0)
+        if status_changes:
+            self._status.report()
         if first:
             _settle_memory()
         if first or self._feed.catalogue.generation != before:

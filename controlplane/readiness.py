@@ -1,4 +1,4 @@
-"""GET /healthz/ready: 200 once the first snapshot is there, 503 before."""
+"""What is asked over HTTP: GET /healthz/ready, 200 once the source has been read and 503 before; GET /policies, the status of each."""
 
 import socket
 from collections.abc import Callable
@@ -12,11 +12,17 @@ _SHUTDOWN_S = 1.0
 
 
 class ReadinessServer:
-    """An HTTP server of one page."""
+    """An HTTP server of two pages.
 
-    def __init__(self, ready: Callable[[], bool]) -> None:
+    Args:
+        status: what /policies answers, as JSON.
+    """
+
+    def __init__(self, ready: Callable[[], bool], status: Callable[[], object]) -> None:
         self._ready = ready
+        self._status = status
         application = web.Application()
+        application.router.add_get("/policies", self._answer_policies)
         application.router.add_get("/healthz/ready", self._answer)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN_S)
 
@@ -35,7 +41,10 @@ class ReadinessServer:
         await self._runner.cleanup()
 
     async def _answer(self, _request: web.Request) -> web.Response:
-        return web.Response(text="ready\n") if self._ready() else web.Response(status=503, text="no snapshot yet\n")
+        return web.Response(text="ready\n") if self._ready() else web.Response(status=503, text="the source has not been read yet\n")
+
+    async def _answer_policies(self, _request: web.Request) -> web.Response:
+        return web.json_response(self._status())
 
 
 def listen(address: ListenAddress) -> socket.socket:

@@ -11,6 +11,7 @@ from controlplane.authority_keeper import AuthorityKeeper, source_of
 from controlplane.certificates import CertificateService
 from controlplane.config import ListenAddress, Settings
 from controlplane.feed import Feed
+from controlplane.policy_status import as_json
 from controlplane.publisher import Publisher
 from controlplane.readiness import ReadinessServer
 from controlplane.server_certificate import SERVER_NAME, ServerCertificate
@@ -67,7 +68,7 @@ class ControlPlane:
         self._server.add_generic_rpc_handlers((DiscoveryService(self._feed, token_key).handlers(),))
         certificates = CertificateService(lambda: self._authority.current, self._feed, token_key, longest, _now)
         ca_pb2_grpc.add_IstioCertificateServiceServicer_to_server(certificates, self._server)
-        self._readiness = ReadinessServer(lambda: self._feed.known)
+        self._readiness = ReadinessServer(lambda: self._feed.known, lambda: as_json(self._feed.catalogue.conditions))
 
     async def start(self) -> Ports:
         """Listens.

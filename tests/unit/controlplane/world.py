@@ -2,6 +2,8 @@
 
 import asyncio
 import datetime as dt
+import http.client
+import json
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -213,6 +215,16 @@ class Plane:
         metadata = (("authorization", authorization),) if authorization is not None else ()
         stub = ca_pb2_grpc.IstioCertificateServiceStub(self.channel)
         return await stub.CreateCertificate(request, metadata=metadata, wait_for_ready=True)
+
+    async def page(self, path: str) -> Any:
+        """Returns the JSON that the readiness port answers."""
+
+        def get() -> Any:
+            connection = http.client.HTTPConnection("127.0.0.1", self.readiness_port, timeout=5)
+            connection.request("GET", path)
+            return json.load(connection.getresponse())
+
+        return await asyncio.to_thread(get)
 
     async def ready(self) -> None:
         """Waits until the first snapshot is published: certificates are refused before."""
