@@ -133,7 +133,7 @@ class Discovery:
             async with method.open(metadata=metadata) as stream:
                 async with asyncio.timeout(CONNECT_TIMEOUT_S):
                     await stream.send_request()
-                self._outbox.restart(*self._first_requests())
+                self.begin()
                 sender = asyncio.create_task(self._send(stream))
                 try:
                     await self._receive(stream)
@@ -141,19 +141,24 @@ class Discovery:
                     sender.cancel()
                     await asyncio.gather(sender, return_exceptions=True)
 
-    def _first_requests(self) -> tuple[xds.DeltaDiscoveryRequest, xds.DeltaDiscoveryRequest]:
-        """Asks anew for every name, held resources among them, so that what went in the meantime is told to be gone.
+    def begin(self) -> None:
+        """A new stream: asks anew for every name, held resources among them, so that what went in the meantime is told to be gone.
 
         Policies first: nobody is let in before them.
         """
         policies = wire.first_request(self._node, frozenset((wire.WILDCARD,)), self.policies.versions(), wire.AUTHORIZATION_TYPE)
         versions = self.store.versions()
         names = frozenset((*self._demand.names(), *versions)) if self._control_plane.on_demand else frozenset((wire.WILDCARD,))
-        return policies, wire.first_request(self._node, names, versions)
+        self._outbox.restart(policies, wire.first_request(self._node, names, versions))
+
+    def outgoing(self) -> list[xds.DeltaDiscoveryRequest]:
+        """Returns what is to be sent on the stream now, in order."""
+        return self._outbox.take()
 
     async def _send(self, stream: AdsStream) -> None:
         while True:
-            for request in await self._outbox.take():
+            await self._outbox.wait()
+            for request in self.outgoing():
                 await stream.send_message(request)
 
     async def _receive(self, stream: AdsStream) -> None:

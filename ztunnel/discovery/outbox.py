@@ -41,9 +41,12 @@ class Outbox:
         self._requests.append(request)
         self._filled.set()
 
-    async def take(self) -> list[xds.DeltaDiscoveryRequest]:
-        """Waits until there is something, and returns all of it in the order to send it in."""
+    async def wait(self) -> None:
+        """Returns when there is something to take."""
         await self._filled.wait()
+
+    def take(self) -> list[xds.DeltaDiscoveryRequest]:
+        """Returns all that is there, in the order to send it in."""
         self._filled.clear()
         requests, self._requests = self._requests, []
         if self._subscribe or self._unsubscribe:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from mesh.model import IPAddress, Service, Workload
-from mesh.wire.convert import resource_names
+from mesh.wire.convert import address_rank, resource_names
 
 Resource = Workload | Service
 
@@ -60,7 +60,7 @@ class Store:
 
     def find(self, network: str, ip: IPAddress) -> Resource | None:
         owners = self._owners.get(f"{network}/{ip}")
-        return self._resources[owners[-1]] if owners else None
+        return min((self._resources[owner] for owner in owners), key=address_rank) if owners else None
 
     def endpoints(self, service_key: str) -> Iterator[Workload]:
         for uid in self._backends.get(service_key, ()):
