@@ -57,31 +57,42 @@ class _Networks:
 
 def compile_policy(policy: Authorization) -> Test:
     """Returns what tells whether a policy matches a connection. It looks at the policy's rules alone: not at scope, action or dry run."""
-    rules = tuple(_rule(rule, policy.action is PolicyAction.DENY) for rule in policy.rules)
-    return lambda facts: any(rule(facts) for rule in rules)
+    vacuous = policy.action is PolicyAction.DENY
+    return _some([_rule(rule, vacuous) for rule in policy.rules])
 
 
 def _rule(rule: Rule, vacuous: bool) -> Test:
-    clauses = tuple(_clause(clause, vacuous) for clause in rule)
-    if len(clauses) == 1:
-        return clauses[0]
-    return lambda facts: all(clause(facts) for clause in clauses)
+    return _every([_clause(clause, vacuous) for clause in rule])
 
 
 def _clause(clause: Clause, vacuous: bool) -> Test:
-    matches = tuple(_match(match, vacuous) for match in clause or (Match(),))
-    if len(matches) == 1:
-        return matches[0]
-    return lambda facts: any(match(facts) for match in matches)
+    return _some([_match(match, vacuous) for match in clause or (Match(),)])
 
 
 def _match(match: Match, vacuous: bool) -> Test:
-    tests = tuple(_tests(match))
-    if not tests:
-        return lambda _: vacuous
-    if len(tests) == 1:
-        return tests[0]
-    return lambda facts: all(test(facts) for test in tests)
+    tests = list(_tests(match))
+    return _every(tests) if tests else lambda _: vacuous
+
+
+# Written as loops: all() and any() over a generator take twice as long, and this is the whole cost of a decision.
+def _every(tests: list[Test]) -> Test:
+    def every(facts: Facts) -> bool:
+        for test in tests:  # noqa: SIM110
+            if not test(facts):
+                return False
+        return True
+
+    return tests[0] if len(tests) == 1 else every
+
+
+def _some(tests: list[Test]) -> Test:
+    def some(facts: Facts) -> bool:
+        for test in tests:  # noqa: SIM110
+            if test(facts):
+                return True
+        return False
+
+    return tests[0] if len(tests) == 1 else some
 
 
 def _tests(match: Match) -> Iterator[Test]:
