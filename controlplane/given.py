@@ -66,8 +66,8 @@ def _certificates(files: Mapping[str, bytes], name: str, most: int = MAX_CERTIFI
             _ = one.extensions, one.subject, one.issuer, one.public_key(), one.not_valid_after_utc, one.not_valid_before_utc
     except _UNREADABLE:
         raise ConfigError(name, "unreadable", expected) from None
-    if not 1 <= len(certificates) <= most:
-        raise ConfigError(name, f"{len(certificates)} certificates", expected)
+    if not 1 <= len(certificates) <= most or len(certificates) != files[name].count(b"-----BEGIN CERTIFICATE-----"):
+        raise ConfigError(name, f"{len(certificates)} whole certificates", expected)
     return certificates
 
 

@@ -41,16 +41,18 @@ class _WatchedChannel(Channel):
         return _WatchedProtocol(Handler(), self._config, self._h2_config)
 
 
-def open_channel(settings: ControlPlaneSettings, endpoint: Endpoint) -> Channel:
-    """Returns a channel that connects at its first call; the trust bundle is read now.
+def open_channel(settings: ControlPlaneSettings, endpoint: Endpoint, roots: bytes | None = None) -> Channel:
+    """Returns a channel that connects at its first call.
 
+    Args:
+        roots: whom to believe, PEM; None: the trust bundle is read now.
     Raises:
         CredentialError: the trust bundle cannot be read.
     """
     host, port = endpoint
     # grpclib says that the override is for tests; it is how a name other than the host is verified.
     config = Configuration(ssl_target_name_override=settings.server_name)
-    return _WatchedChannel(host, port, ssl=_client_context(settings.root_cert), config=config)
+    return _WatchedChannel(host, port, ssl=_client_context(read_roots(settings.root_cert) if roots is None else roots), config=config)
 
 
 def bearer(token: Path) -> dict[str, str]:
@@ -87,12 +89,12 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _client_context(root_cert: Path) -> ssl.SSLContext:
+def _client_context(roots: bytes) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.set_alpn_protocols(["h2"])
     try:
-        context.load_verify_locations(cadata=read_roots(root_cert).decode("ascii"))
+        context.load_verify_locations(cadata=roots.decode("ascii"))
     except (ssl.SSLError, ValueError) as error:
-        raise CredentialError(f"trust bundle {root_cert}: {error}") from None
+        raise CredentialError(f"trust bundle: {error}") from None
     return context

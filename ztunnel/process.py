@@ -17,6 +17,7 @@ from ztunnel.admin.server import AdminServer, Pages
 from ztunnel.certificates.authority import fetch_certificate
 from ztunnel.certificates.keeper import CertificateKeeper
 from ztunnel.certificates.request import Certificate
+from ztunnel.certificates.trust_files import TrustFiles
 from ztunnel.config import Settings
 from ztunnel.discovery.client import Discovery
 from ztunnel.enforcement import Enforcement
@@ -71,6 +72,7 @@ class Process:
         self._hostnames = Hostnames(self._upkeep.invalidate)
         self._discovery = Discovery(settings.node, settings.control_plane, self._upkeep.invalidate, enforce=self._enforce)
         self._certificates = CertificateKeeper(self._fetch, self._engine)
+        self._trust = TrustFiles(settings.control_plane.root_cert, settings.control_plane.crl_path, self._certificates.believe)
         around = Surroundings(
             settings.node,
             self._discovery.store,
@@ -110,7 +112,7 @@ class Process:
     async def _serve_until(self, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:
             enrolling = group.create_task(self._zds.run())
-            parts = (self._discovery, self._certificates, self._resolver, self._hostnames, self._enforcement)
+            parts = (self._discovery, self._trust, self._certificates, self._resolver, self._hostnames, self._enforcement)
             tasks = [group.create_task(part.run()) for part in parts]
             tasks.append(group.create_task(self._upkeep.run(self._discovery)))
             await stop.wait()
@@ -123,7 +125,7 @@ class Process:
         log.info("ztunnel stopped")
 
     async def _fetch(self, identity: Identity) -> Certificate:
-        return await fetch_certificate(self._settings.control_plane, identity)
+        return await fetch_certificate(self._settings.control_plane, identity, self._trust.read)
 
     def _enforce(self) -> None:
         self._enforcement.changed()

@@ -1,32 +1,34 @@
 """The certificate authority's client: one request, one checked certificate."""
 
 import time
+from collections.abc import Callable
 
 import mesh.wire.ca_pb2 as pb
 from mesh.identity import Identity
 from mesh.wire.ca_grpc import IstioCertificateServiceStub
 from ztunnel.certificates.request import Certificate, check_reply, make_request
+from ztunnel.certificates.trust import Trust
 from ztunnel.config import ControlPlaneSettings
-from ztunnel.control_plane import bearer, open_channel, read_roots
+from ztunnel.control_plane import bearer, open_channel
 
-# Certificates of the mesh live a day; a CA may give less.
-VALIDITY_S = 24 * 3600
 # Connecting, signing and both ways back; a CA that takes longer is away.
 TIMEOUT_S = 10.0
 
 
-async def fetch_certificate(settings: ControlPlaneSettings, identity: Identity) -> Certificate:
+async def fetch_certificate(settings: ControlPlaneSettings, identity: Identity, trust: Callable[[], Trust]) -> Certificate:
     """Asks the CA for a certificate of a pod's identity, with a fresh key.
 
     Each call has its own connection: there are two calls a day, and an idle connection costs more than a handshake.
 
+    Args:
+        trust: says what the node believes now; it is asked before the call, and again before the reply is believed.
     Raises:
         one of ztunnel.control_plane.CALL_ERRORS; a CredentialError when the reply is not what was asked for.
     """
     request = make_request(identity)
-    message = pb.IstioCertificateRequest(csr=request.csr, validity_duration=VALIDITY_S)
+    message = pb.IstioCertificateRequest(csr=request.csr, validity_duration=settings.certificate_lifetime_s)
     message.metadata["ImpersonatedIdentity"] = str(identity)
-    async with open_channel(settings, settings.ca) as channel:
+    async with open_channel(settings, settings.ca, trust().roots) as channel:
         stub = IstioCertificateServiceStub(channel)
         reply = await stub.CreateCertificate(message, timeout=TIMEOUT_S, metadata=bearer(settings.auth_token))
-    return check_reply(request, identity, list(reply.cert_chain), read_roots(settings.root_cert), time.time())
+    return check_reply(request, identity, list(reply.cert_chain), trust(), time.time())

@@ -5,17 +5,17 @@ from datetime import UTC, datetime
 from itertools import pairwise
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from mesh.errors import CredentialError
 from mesh.identity import Identity
 from ztunnel.certificates.schedule import Validity
+from ztunnel.certificates.trust import Trust, issued, read_roots
 from ztunnel.engine.interface import Credentials
 
-# A chain of more certificates than this is nothing that a CA of a mesh sends; it bounds the work below.
-MAX_CHAIN = 10
+# A leaf, a few intermediates and the roots of a bundle: more is nothing that a CA of a mesh sends; it bounds the work below.
+MAX_CHAIN = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +46,17 @@ def make_request(identity: Identity) -> SigningRequest:
     return SigningRequest(key, csr.public_bytes(serialization.Encoding.PEM).decode("ascii"))
 
 
-def check_reply(request: SigningRequest, identity: Identity, chain_pem: list[str], roots_pem: bytes, now_s: float) -> Certificate:
+def check_reply(request: SigningRequest, identity: Identity, chain_pem: list[str], trust: Trust, now_s: float) -> Certificate:
     """Takes the CA's answer only when peers will take it too.
 
     Args:
         chain_pem: leaf first; one or more certificates in each part.
-        roots_pem: the trust bundle.
+        trust: what the node believes; it goes into the credentials.
     Raises:
         CredentialError: the chain is not for this key and identity, is not valid now, or does not lead to the bundle.
     Source: references of the ecosystem: a node proxy checks that the reply's SAN is the identity that it asked for.
     """
-    chain = _load("\n".join(chain_pem).encode(), "the CA's reply")
-    roots = _load(roots_pem, "the trust bundle")
+    chain = _load("\n".join(chain_pem).encode())
     leaf = chain[0]
     _check_names(leaf, identity)
     if leaf.public_key() != request.key.public_key():
@@ -66,11 +65,12 @@ def check_reply(request: SigningRequest, identity: Identity, chain_pem: list[str
     if validity.not_after_s <= now_s:
         raise CredentialError(f"the certificate ended at {leaf.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}")
     presented = [certificate for certificate in chain if certificate.issuer != certificate.subject]
-    _check_path(presented, roots)
+    _check_path(presented, read_roots(trust.roots))
     credentials = Credentials(
         certificate_chain=b"".join(certificate.public_bytes(serialization.Encoding.PEM) for certificate in presented),
         private_key=request.key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
-        roots=roots_pem,
+        roots=trust.roots,
+        revoked=trust.revoked,
     )
     return Certificate(credentials, validity, f"{leaf.serial_number:x}")
 
@@ -80,13 +80,13 @@ def printable_time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _load(pem: bytes, what: str) -> list[x509.Certificate]:
+def _load(pem: bytes) -> list[x509.Certificate]:
     try:
         certificates = x509.load_pem_x509_certificates(pem)
     except ValueError as error:
-        raise CredentialError(f"{what}: {error}") from None
+        raise CredentialError(f"the CA's reply: {error}") from None
     if not 1 <= len(certificates) <= MAX_CHAIN:
-        raise CredentialError(f"{what} holds {len(certificates)} certificates, expected 1 to {MAX_CHAIN}")
+        raise CredentialError(f"the CA's reply holds {len(certificates)} certificates, expected 1 to {MAX_CHAIN}")
     return certificates
 
 
@@ -105,15 +105,7 @@ def _check_path(presented: list[x509.Certificate], roots: list[x509.Certificate]
     if not presented:
         raise CredentialError("the CA's reply holds nothing but roots")
     for certificate, issuer in pairwise(presented):
-        if not _issued(certificate, issuer):
+        if not issued(certificate, issuer):
             raise CredentialError("the CA's chain is out of order or broken")
-    if not any(_issued(presented[-1], root) for root in roots):
+    if not any(issued(presented[-1], root) for root in roots):
         raise CredentialError("the chain does not lead to the trust bundle")
-
-
-def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    try:
-        certificate.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature):
-        return False
-    return True

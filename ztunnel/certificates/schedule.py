@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 
-# Certificates rotate at half-life, so that a CA may be away for the other half. The jitter spreads a node's renewals over
-# a tenth of the lifetime.
+# Certificates rotate at half of what is left when they come, so that a CA may be away for the other half. The jitter spreads a node's
+# renewals over a tenth of that.
 RENEW_AT = 0.5
 JITTER = 0.1
-# A certificate that is half through when it comes (a clock that is wrong, a CA that backdates) must not be renewed in a loop.
-MIN_DELAY_S = 5.0
+# A certificate that has all but ended when it comes (a clock that is wrong, an authority near its end) must not be renewed in a loop.
+MIN_DELAY_S = 1.0
+# So many attempts at least fit into what is left of a certificate, however long the CA has been away.
+ATTEMPTS_LEFT = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +26,20 @@ def renewal_delay_s(validity: Validity, now_s: float, random: float) -> float:
     Args:
         random: in [0, 1).
     """
-    lifetime_s = validity.not_after_s - validity.not_before_s
-    due_s = validity.not_before_s + lifetime_s * (RENEW_AT + JITTER * (random - 0.5))
-    return max(MIN_DELAY_S, due_s - now_s)
+    left_s = validity.not_after_s - max(now_s, validity.not_before_s)
+    return max(MIN_DELAY_S, left_s * (RENEW_AT + JITTER * (random - 0.5)))
+
+
+def retry_delay_s(backoff_s: float, validity: Validity | None, now_s: float) -> float:
+    """Returns how long from now to try again after a failure.
+
+    Args:
+        backoff_s: what the count of failures suggests.
+        validity: of the certificate that is held, None where there is none.
+    """
+    if validity is None or validity.not_after_s <= now_s:
+        return backoff_s
+    return min(backoff_s, max(MIN_DELAY_S, (validity.not_after_s - now_s) / ATTEMPTS_LEFT))
 
 
 def alarm_due(validity: Validity, now_s: float, alarmed_left_s: float | None) -> bool:

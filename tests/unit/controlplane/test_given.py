@@ -109,6 +109,7 @@ REFUSALS = {
     "empty certificate": (replaced("ca-cert.pem", b""), "ca-cert.pem", "one PEM certificate"),
     "two certificates": (replaced("ca-cert.pem", CA.pem + MIDDLE.pem), "ca-cert.pem", "one PEM certificate"),
     "rubbish for a root": (replaced("root-cert.pem", b"rubbish"), "root-cert.pem", "1 to 10 PEM certificates"),
+    "a root and a half": (replaced("root-cert.pem", ROOT.pem + OTHER.pem[:-40]), "root-cert.pem", "1 to 10 PEM certificates"),
     "too many roots": (replaced("root-cert.pem", ROOT.pem * 11), "root-cert.pem", "1 to 10 PEM certificates"),
     "rubbish for a chain": (replaced("cert-chain.pem", b"rubbish"), "cert-chain.pem", "1 to 10 PEM certificates"),
     "rubbish for a key": (replaced("ca-key.pem", b"rubbish"), "ca-key.pem", "unencrypted PEM private key"),

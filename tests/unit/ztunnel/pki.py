@@ -37,6 +37,15 @@ class Root:
         names = request.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         return self.sign(request.public_key(), *names, ends=ends)
 
+    def revokes(self, *serials: int) -> bytes:
+        """Signs a revocation list."""
+        builder = x509.CertificateRevocationListBuilder().issuer_name(self.name).last_update(self.now - DAY).next_update(self.now + DAY)
+        for serial in serials:
+            builder = builder.add_revoked_certificate(
+                x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(self.now).build()
+            )
+        return builder.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
     def server_context(self, directory: Path, name: str) -> ssl.SSLContext:
         key = ec.generate_private_key(ec.SECP256R1())
         pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())

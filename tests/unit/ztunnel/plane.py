@@ -16,6 +16,8 @@ from grpclib.server import Server, Stream
 from mesh.wire import ca_pb2
 from mesh.wire.ca_grpc import IstioCertificateServiceBase
 from tests.unit.ztunnel.pki import Root
+from ztunnel.certificates.trust import Trust
+from ztunnel.certificates.trust_files import TrustFiles
 from ztunnel.config import ControlPlaneSettings
 from ztunnel.discovery.client import METHOD
 from ztunnel.discovery.wire import ADDRESS_TYPE
@@ -106,6 +108,9 @@ class Plane:
         self.root_file = directory / "root.pem"
         self.root_file.write_text(root.pem)
         self.settings = self.settings_for(port)
+
+    def trust(self) -> Trust:
+        return TrustFiles(self.root_file, None).read()
 
     def settings_for(self, port: int, on_demand: bool = True, server_name: str = NAME) -> ControlPlaneSettings:
         address = ("127.0.0.1", port)
