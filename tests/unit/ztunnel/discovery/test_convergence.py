@@ -85,6 +85,7 @@ class Subscription:
     names: set[str] = field(default_factory=set)
     held: dict[str, str] = field(default_factory=dict)
     absent: set[str] = field(default_factory=set)
+    answered: bool = False
 
 
 class Stream:
@@ -109,8 +110,9 @@ class Stream:
         gone = set(subscription.held) - wanted
         missing = {name for name in subscription.names - {"*"} if not self.world.wanted(type_url, (name,), False)} - subscription.absent
         removed = sorted(gone | missing)[:at_most]
-        if not stale and not removed:
+        if not stale and not removed and subscription.answered:
             return None
+        subscription.answered = True
         for name in removed:
             subscription.held.pop(name, None)
         subscription.absent |= missing & set(removed)
