@@ -10,21 +10,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mesh.kubernetes.security import AuthorizationPolicy
-from mesh.policy.conditions import Condition, ConditionType, Problem, Reason, accepted, listed, refused, shown
+from mesh.policy.conditions import Condition, ConditionType, Problem, Reason, accepted, listed, refused
 from mesh.policy.limits import MAX_PARTS, count_parts
 from mesh.policy.model import Authorization, PolicyAction, Rule
 from mesh.policy.rules import RuleReader
-from mesh.policy.selectors import is_label, scope_of
+from mesh.policy.selectors import scope_of
+from mesh.policy.spec import WAYPOINT_ACTIONS, find_problems, is_dry_run
 from mesh.settings import MeshSettings
 
-DRY_RUN_ANNOTATION = "istio.io/dry-run"
-# Source: Istio reads the annotation with Go's strconv.ParseBool.
-_TRUE = frozenset(("1", "t", "T", "true", "TRUE", "True"))
-_FALSE = frozenset(("0", "f", "F", "false", "FALSE", "False"))
-
 _ACTIONS = {"ALLOW": PolicyAction.ALLOW, "DENY": PolicyAction.DENY}
-# They are for a proxy that asks another program, or writes a log of requests.
-_OTHER_ACTIONS = ("CUSTOM", "AUDIT")
 _EVERYTHING: Rule = ()
 _IN_DRY_RUN = "; in dry run, what it would deny is logged and let in"
 
@@ -47,13 +41,13 @@ def convert_policy(policy: AuthorizationPolicy, settings: MeshSettings) -> Conve
     spec = policy.spec
     reader = RuleReader(policy.metadata.namespace)
     rules = tuple(_read_rules(policy, reader))
-    problems = [*_problems_of_spec(policy), *reader.problems]
+    problems = [*find_problems(policy), *reader.problems]
     if count_parts(rules) > MAX_PARTS:
         problems.append(Problem("spec.rules", Reason.TOO_LARGE, f"more than {MAX_PARTS} rules, clauses and values"))
     targeted = spec.target_ref is not None or bool(spec.target_refs)
     if targeted and spec.selector is None:
         return Converted(None, _status_at_waypoint(problems))
-    if spec.action in _OTHER_ACTIONS:
+    if spec.action in WAYPOINT_ACTIONS:
         unsupported = Problem("spec.action", Reason.UNSUPPORTED_VALUE, f"{spec.action} needs a waypoint: name one in targetRefs")
         return Converted(None, refused([*problems, unsupported], "nothing is enforced"))
     action = _ACTIONS.get(spec.action, PolicyAction.DENY)
@@ -72,7 +66,7 @@ def _read_rules(policy: AuthorizationPolicy, reader: RuleReader) -> Iterator[Rul
 
 def _authorization(policy: AuthorizationPolicy, settings: MeshSettings, action: PolicyAction, rules: tuple[Rule, ...]) -> Authorization:
     scope = scope_of(policy, settings.root_namespace)
-    return Authorization(policy.metadata.name, policy.metadata.namespace, scope, action, rules, _dry_run(policy))
+    return Authorization(policy.metadata.name, policy.metadata.namespace, scope, action, rules, is_dry_run(policy))
 
 
 def _instead(action: PolicyAction) -> tuple[Rule, ...]:
@@ -81,31 +75,7 @@ def _instead(action: PolicyAction) -> tuple[Rule, ...]:
 
 def _said_instead(action: PolicyAction, policy: AuthorizationPolicy) -> str:
     does = "allows nothing" if action is PolicyAction.ALLOW else "denies everything"
-    return f"until it is repaired, it {does} to the workloads that it selects{_IN_DRY_RUN if _dry_run(policy) else ''}"
-
-
-def _problems_of_spec(policy: AuthorizationPolicy) -> Iterator[Problem]:
-    spec = policy.spec
-    for path in spec.unknown_fields("spec"):
-        yield Problem(path, Reason.UNKNOWN_FIELD, "no such field")
-    for key, value in spec.selector.match_labels.items() if spec.selector else ():
-        if not is_label(key, value):
-            yield Problem(f"spec.selector.matchLabels.{key}", Reason.INVALID_VALUE, f"{shown(value)!r} is not the value of a label")
-    if spec.target_ref is not None and spec.target_refs:
-        yield Problem("spec.targetRef", Reason.CONTRADICTION, "cannot stand beside targetRefs")
-    if spec.selector is not None and (spec.target_ref is not None or spec.target_refs):
-        yield Problem("spec.selector", Reason.CONTRADICTION, "cannot stand beside targetRefs")
-    if spec.action not in (*_ACTIONS, *_OTHER_ACTIONS):
-        yield Problem("spec.action", Reason.INVALID_VALUE, f"{shown(spec.action)!r} is none of ALLOW, DENY, CUSTOM, AUDIT")
-    if spec.provider is not None and spec.action != "CUSTOM":
-        yield Problem("spec.provider", Reason.CONTRADICTION, "belongs to the action CUSTOM alone")
-    annotation = policy.metadata.annotations.get(DRY_RUN_ANNOTATION, "false")
-    if annotation not in _TRUE | _FALSE:
-        yield Problem(f"metadata.annotations[{DRY_RUN_ANNOTATION}]", Reason.INVALID_VALUE, f"{shown(annotation)!r} is not true or false")
-
-
-def _dry_run(policy: AuthorizationPolicy) -> bool:
-    return policy.metadata.annotations.get(DRY_RUN_ANNOTATION) in _TRUE
+    return f"until it is repaired, it {does} to the workloads that it selects{_IN_DRY_RUN if is_dry_run(policy) else ''}"
 
 
 def _status_at_waypoint(problems: list[Problem]) -> tuple[Condition, ...]:
@@ -122,7 +92,7 @@ def _enforcement(policy: AuthorizationPolicy, rules: tuple[Rule, ...], beyond_l4
         message = f"only a waypoint can enforce {listed(beyond_l4)}. {_without(policy.spec.action, rules)}"
     elif not rules:
         message = f"it has no rules, and so {'allows' if policy.spec.action == 'ALLOW' else 'denies'} nothing"
-    if _dry_run(policy):
+    if is_dry_run(policy):
         status, reason, message = False, Reason.DRY_RUN, message + _IN_DRY_RUN
     return Condition(ConditionType.ENFORCED_AT_L4, status, reason, message)
 

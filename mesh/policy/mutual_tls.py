@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from mesh.kubernetes.security import MutualTlsMode, PeerAuthentication
 from mesh.policy.conditions import Condition, ConditionType, Problem, Reason, accepted, refused, shown
 from mesh.policy.model import Authorization, Match, PolicyAction, PolicyScope, TextMatch, TextMatchKind
-from mesh.policy.selectors import is_label, required_labels
+from mesh.policy.selectors import find_no_labels, required_labels
 from mesh.policy.values import read_port
 
 # Longer names of policies are cut to a digest: a name may end in many log lines.
@@ -139,9 +139,7 @@ def _misunderstood(policy: PeerAuthentication) -> Iterator[Problem]:
     spec = policy.spec
     for path in spec.unknown_fields("spec"):
         yield Problem(path, Reason.UNKNOWN_FIELD, "no such field")
-    for key, value in spec.selector.match_labels.items() if spec.selector else ():
-        if not is_label(key, value):
-            yield Problem(f"spec.selector.matchLabels.{key}", Reason.INVALID_VALUE, f"{shown(value)!r} is not the value of a label")
+    yield from find_no_labels(spec.selector)
     for path, one in _modes(policy):
         if one.mode not in _MODES:
             yield Problem(path, Reason.INVALID_VALUE, f"{shown(one.mode)!r} is none of {', '.join(_MODES)}")

@@ -113,6 +113,7 @@ rules = st.fixed_dictionaries(
         "when": st.lists(whens, min_size=1, max_size=2),
     },
 )
+TARGET = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "w"}
 # Each makes a policy that nobody understands in full.
 BREAKAGES: tuple[Manifest, ...] = (
     {"priority": 1},
@@ -122,7 +123,7 @@ BREAKAGES: tuple[Manifest, ...] = (
     {"rules": [{"from": [{"source": {"serviceAccounts": ["web"], "principals": ["*"]}}]}]},
     {"rules": [{"to": [{"operation": {"ports": ["80", "http"]}}]}]},
     {"rules": [{"when": [{"key": "source.port", "values": ["80"]}]}, {}]},
-    {"selector": {"matchLabels": {"app": "web"}}, "targetRefs": [{"kind": "Gateway", "name": "w"}]},
+    {"selector": {"matchLabels": {"app": "web"}}, "targetRefs": [TARGET]},
     {"action": "REJECT"},
 )
 
@@ -135,7 +136,7 @@ def policies(draw: st.DrawFn, name: str) -> Manifest:
     if draw(st.booleans()):
         spec["selector"] = {"matchLabels": draw(labels)}
     elif draw(st.integers(0, 9)) == 9:
-        spec["targetRefs"] = [{"kind": "Gateway", "name": "w"}]
+        spec["targetRefs"] = [TARGET]
     broken = draw(rarely(st.none(), st.sampled_from(BREAKAGES)))
     if broken is None and draw(st.integers(0, 9)) == 9:
         spec["action"] = draw(st.sampled_from(("CUSTOM", "AUDIT")))
