@@ -59,7 +59,8 @@ class Accepted:
         elif isinstance(action, Direct):
             relay = PlainRelay(core, self._sock, self._source, self._started_s)
             core.add_relay(relay, choice, pod)
-            relay.dial(pod.stock, action.next_hop, self._address if action.keep_source else "")
+            far = self._direction is Direction.OUTBOUND
+            relay.dial(pod.stock, action.next_hop, self._address if action.keep_source else "", far=far)
         elif isinstance(action, Local):
             self._open_local(choice, action)
         elif isinstance(action, Reject):
@@ -73,7 +74,7 @@ class Accepted:
             return
         relay = PlainRelay(self._core, self._sock, self._source, self._started_s)
         self._core.add_relay(relay, choice, self._pod, other)
-        relay.dial(other.stock, action.next_hop, self._address)
+        relay.dial(other.stock, action.next_hop, self._address, far=False)
 
     def _reject(self, choice: Choice, cause: Cause, detail: str) -> None:
         sockets.abort(self._sock)

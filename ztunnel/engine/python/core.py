@@ -80,7 +80,8 @@ class Core:
         self.ledger.closed(relay, cause, detail)
         for pod in self.relays.pop(relay, ()):
             pod.relays.discard(relay)
-            self.pod_may_be_gone(pod)
+            if pod.leaving:
+                self.pod_may_be_gone(pod)
 
     def live_flows(self) -> set[Flow]:
         """The flows of all connections that were decided to be carried."""

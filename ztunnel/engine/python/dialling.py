@@ -76,16 +76,19 @@ class Dial:
         self._sock: Socket | None = None
         self._bucket = 0
 
-    def start(self, stock: Stock, next_hop: Endpoint, source: str) -> None:
+    def start(self, stock: Stock, next_hop: Endpoint, source: str, *, far: bool) -> None:
         """Connects from inside the stock's namespace.
 
         Args:
             source: address to come from; "" for the namespace's own.
+            far: the other end may be another machine.
         """
         self._next_hop = next_hop
         keep_source = bool(source) and (":" in source) == (":" in next_hop[0])
         try:
             sock, connected = _connect_from(stock, next_hop, source) if keep_source else _connect(stock.take(_family(next_hop)), next_hop)
+            if far:
+                sockets.keep_alive(sock)
         except OSError as error:
             self._report(error)
             return

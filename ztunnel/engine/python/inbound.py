@@ -132,7 +132,7 @@ class InboundRelay(StreamRelay):
             self.flow = choice.flow
             self.next_hop = sockets.text(*action.next_hop)
             self._dial = Dial(self._core.reactor, self._on_connected, self._on_dial_failed)
-            self._dial.start(self._pod.stock, action.next_hop, self.tunnel.address[0] if action.keep_source else "")
+            self._dial.start(self._pod.stock, action.next_hop, self.tunnel.address[0] if action.keep_source else "", far=False)
         elif isinstance(action, Reject):
             self._refuse(action.status, action.cause, action.detail)
         else:

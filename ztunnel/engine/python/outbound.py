@@ -31,7 +31,7 @@ class OutboundTunnel(Tunnel):
         """Begins to connect."""
         if not self.closed:
             self._dial = Dial(self._core.reactor, self._on_connected, self._on_dial_failed)
-            self._dial.start(stock, self.key[2], "")
+            self._dial.start(stock, self.key[2], "", far=True)
 
     def _on_connected(self, sock: Socket) -> None:
         self._dial = None

@@ -121,11 +121,11 @@ class PlainRelay(Relayed):
         self._client: _End | None = None
         self._server: _End | None = None
 
-    def dial(self, stock: Stock, next_hop: Endpoint, source_address: str) -> None:
-        """Connects from inside the stock's namespace, as `source_address` unless it is ""."""
+    def dial(self, stock: Stock, next_hop: Endpoint, source_address: str, *, far: bool) -> None:
+        """Connects from inside the stock's namespace, as `source_address` unless it is "". Far: perhaps to another machine."""
         self.next_hop = sockets.text(*next_hop)
         self._dial = Dial(self._core.reactor, self._on_connected, self._on_dial_failed)
-        self._dial.start(stock, next_hop, source_address)
+        self._dial.start(stock, next_hop, source_address, far=far)
 
     def _on_connected(self, sock: Socket) -> None:
         self._dial = None

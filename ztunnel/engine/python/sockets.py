@@ -56,13 +56,13 @@ def network_namespace(fd: int) -> Iterator[None]:
         _setns(_home_netns)
 
 
-def _keep_alive(sock: Socket) -> None:
+def keep_alive(sock: Socket) -> None:
+    """Finds out when the other end's machine has vanished. What is in this machine never does so without a word from the kernel."""
     idle_s, interval_s, probes = KEEPALIVE
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, idle_s)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, interval_s)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, probes)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _family_with_ipv6() -> socket.AddressFamily:
@@ -83,7 +83,8 @@ def listen(netns_fd: int, port: int) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.setsockopt(socket.SOL_IP, IP_TRANSPARENT, 1)
-        _keep_alive(sock)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        keep_alive(sock)
         if sock.family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, IPV6_TRANSPARENT, 1)
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
@@ -113,7 +114,7 @@ def make(netns_fd: int, family: socket.AddressFamily, count: int) -> list[Socket
         made = [Socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) for _ in range(count)]
     for sock in made:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, ZTUNNEL_MARK)
-        _keep_alive(sock)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return made
 
 

@@ -50,7 +50,8 @@ class StreamRelay(Relayed):
         self._fd = -1
         self.tunnel: Tunnel
         self.stream: Stream | None = None
-        self._backlog: deque[memoryview] = deque()
+        # Made when it is needed: an empty one takes 600 bytes.
+        self._backlog: deque[memoryview] | None = None
         self._backlog_bytes = 0
         self._reading = False
         self._window_closed = False
@@ -175,6 +176,8 @@ class StreamRelay(Relayed):
     def _keep(self, rest: memoryview) -> None:
         if not self._backlog and self.sock is not None:
             self._core.reactor.add_writer(self._fd, self._on_writable)
+        if self._backlog is None:
+            self._backlog = deque()
         self._backlog.append(memoryview(bytes(rest)))
         self._backlog_bytes += len(rest)
         self._core.buffered_bytes += len(rest)
@@ -279,7 +282,7 @@ class StreamRelay(Relayed):
             self.tunnel.release(stream, reset_stream if abort else None)
         self._close_socket(abort=abort)
         self._core.buffered_bytes -= self._backlog_bytes
-        self._backlog.clear()
+        self._backlog = None
         self._backlog_bytes = 0
         self._core.close_relay(self, cause, detail)
 

@@ -26,9 +26,9 @@ class Dialling:
         self.sockets: list[Socket] = []
         self.failures: list[Cause] = []
 
-    def dial(self, stock: Stock, source: str = CLIENT) -> None:
+    def dial(self, stock: Stock, source: str = CLIENT, *, far: bool = False) -> None:
         Dial(self.reactor, self.sockets.append, lambda cause, _: self.failures.append(cause)).start(
-            stock, self.server.getsockname(), source
+            stock, self.server.getsockname(), source, far=far
         )
 
     def close(self) -> None:
@@ -94,5 +94,21 @@ def test_without_a_source_the_address_is_the_namespaces_own() -> None:
         ground.dial(stock, source="")
         stock.close()
         assert ground.sockets[0].getsockname()[0] == "127.0.0.1"
+
+    run(body)
+
+
+@pytest.mark.parametrize("source", ["", CLIENT])
+@pytest.mark.parametrize("far", [True, False])
+def test_only_another_machine_is_asked_whether_it_is_still_there(source: str, far: bool) -> None:
+    async def body(ground: Dialling) -> None:
+        stock = Stock(ground.reactor, ground.netns)
+        ground.dial(stock, source, far=far)
+        stock.close()
+        [sock] = ground.sockets
+        assert bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)) is far
+        if far:
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 180
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
     run(body)
