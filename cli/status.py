@@ -31,8 +31,25 @@ def print_status(document: Mapping[str, Any]) -> None:
     console.print(_table(("NODE", "AGENT", "ZTUNNEL"), nodes))
     console.print(_table(("NAMESPACE", "POD", "NODE", "ADDRESSES", "PHASE", "READY", "RESTARTS", "MESH", "IDENTITY"), pods))
     console.print(_table(("NAMESPACE", "SERVICE", "ADDRESSES", "PORTS", "ENDPOINTS"), services))
+    if document["policies"]:
+        console.print(_table(("NAMESPACE", "POLICY", "ACCEPTED", "ENFORCED", "WHY"), map(_policy, document["policies"])))
     for pending in document["pending"]:
         console.print(Text(f"{pending['kind']} {pending['name']}: {pending['reason']}"))
+
+
+def _policy(policy: Mapping[str, Any]) -> tuple[str, ...]:
+    """A row for an object that has a status; what layer 4 has no part in has no word on it."""
+    conditions = {one["type"]: one for one in policy["conditions"]}
+    accepted, enforced = conditions.get("Accepted"), conditions.get("EnforcedAtL4")
+    layer = "-" if enforced is None else "at L4" if enforced["status"] == "True" else f"no: {enforced['reason']}"
+    why = "; ".join(one["message"] for one in policy["conditions"] if one["status"] != "True")
+    return (
+        policy["namespace"],
+        f"{policy['kind']}/{policy['name']}",
+        _yes(accepted is not None and accepted["status"] == "True"),
+        layer,
+        why,
+    )
 
 
 def _ready(document: Mapping[str, Any], program: str) -> str:

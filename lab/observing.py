@@ -2,11 +2,12 @@
 
 import http.client
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from lab.layout import Layout
-from lab.mesh_programs import AGENT_PORT, ZTUNNEL_ADMIN_PORT
+from lab.mesh_programs import AGENT_PORT, READINESS_PORT, ZTUNNEL_ADMIN_PORT
 from lab.options import Options
 from lab.probing import get, is_ready
 from lab.status import DEFAULT_TRUST_DOMAIN, AgentPod, Observed
@@ -35,7 +36,15 @@ def observe(layout: Layout, nodes: Sequence[str], programs: Sequence[Program], o
         known = {node: read_tunnels(dump.body) if dump is not None else {} for node, dump in zip(nodes, dumps, strict=True)}
         captures = dict(pair for one in pods for pair in one.items())
         domain = options.settings.get("TRUST_DOMAIN", DEFAULT_TRUST_DOMAIN)
-        return Observed(mesh=True, programs=programs_ready, agent_pods=captures, tunnels=known, trust_domain=domain)
+        return Observed(
+            mesh=True, programs=programs_ready, agent_pods=captures, tunnels=known, policies=_policies(layout), trust_domain=domain,
+        )  # fmt: skip
+
+
+def _policies(layout: Layout) -> tuple[Mapping[str, Any], ...]:
+    """What the control plane says of policies; nothing while it does not answer."""
+    answer = get(layout.controlplane_netns, READINESS_PORT, "/policies")
+    return tuple(json.loads(answer.body)) if answer is not None and answer.status == http.client.OK else ()
 
 
 def certificate_serials(layout: Layout, node: str) -> dict[str, str]:

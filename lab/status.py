@@ -1,6 +1,6 @@
 """What the lab says of itself: facts gathered by the daemon, turned into one document."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
@@ -30,6 +30,7 @@ class Observed:
     programs: whether each program of the mesh is ready, by name; empty without the mesh.
     agent_pods: by pod uid, of all nodes.
     tunnels: of each node's ztunnel, which of the workloads that it knows it reaches by tunnel, by their uids.
+    policies: the status of each, as the control plane's /policies has it.
     stopped: names of programs that somebody stopped: nobody waits for them.
     """
 
@@ -37,6 +38,7 @@ class Observed:
     programs: Mapping[str, bool]
     agent_pods: Mapping[str, AgentPod]
     tunnels: Mapping[str, Mapping[str, bool]] = field(default_factory=dict)
+    policies: Sequence[Mapping[str, Any]] = ()
     trust_domain: str = DEFAULT_TRUST_DOMAIN
     stopped: frozenset[str] = frozenset()
 
@@ -62,6 +64,7 @@ def describe(cluster: Cluster, observed: Observed) -> dict[str, Any]:
         "nodes": list(cluster.nodes),
         "pods": [_pod(cluster, name, pod, observed) for name, pod in pods],
         "services": _services(cluster),
+        "policies": [dict(one) for one in observed.policies],
         "pending": programs + [pending for _, pod in pods for pending in _pending(cluster, pod, observed)],
     }
 

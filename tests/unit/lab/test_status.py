@@ -74,6 +74,11 @@ def test_nobody_waits_for_a_program_that_was_stopped(web: Cluster):
     assert (document["pending"], document["stopped"]) == ([], ["controlplane"])
 
 
+def test_policies_are_shown_as_the_control_plane_has_them(web: Cluster):
+    policy = {"kind": "PeerAuthentication", "namespace": "default", "name": "a", "conditions": []}
+    assert describe(web, replace(NO_MESH, policies=(policy,)))["policies"] == [policy]
+
+
 def test_identities_are_of_the_labs_trust_domain(web: Cluster):
     document = describe(web, replace(NO_MESH, trust_domain="mesh.example"))
     assert document["pods"][0]["identity"] == "spiffe://mesh.example/ns/default/sa/default"
