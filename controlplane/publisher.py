@@ -1,7 +1,6 @@
 """From the changes of a source to what the nodes are told, and to a log line of it."""
 
 import asyncio
-import gc
 from collections import deque
 from collections.abc import Iterable
 
@@ -38,8 +37,6 @@ class Publisher:
             await asyncio.sleep(0)
         if status_changes:
             self._status.report()
-        if first:
-            _settle_memory()
         if first or self._feed.catalogue.generation != before:
             self._feed.publish()
             catalogue = self._feed.catalogue
@@ -56,9 +53,3 @@ def _rank(change: ObjectChange) -> int:
     if change.key.kind not in _POLICIES:
         return 1
     return 0 if change.value is not None else 2
-
-
-def _settle_memory() -> None:
-    """Takes what the first reading left out of the garbage collector's rounds: with 100,000 workloads one would take a second."""
-    gc.collect()
-    gc.freeze()

@@ -48,6 +48,8 @@ _KINDS_BY_API: Mapping[tuple[str, ...], tuple[type[Object], ...]] = MappingProxy
 _KINDS: Mapping[tuple[str, str], type[Object]] = MappingProxyType(
     {(version, kind.__name__): kind for versions, kinds in _KINDS_BY_API.items() for version in versions for kind in kinds}
 )
+# Made once: `json.dumps` would make one for each object.
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 # A list of lists is nothing that kubectl prints; two levels are generous.
 _MAX_LIST_DEPTH = 2
 
@@ -187,7 +189,7 @@ def _collect(placed: Sequence[Placed], ignored: tuple[str, ...]) -> Manifests:
 
 def _digest(data: dict[str, object]) -> bytes:
     """128 bits: no two manifests have the same by chance."""
-    return blake2b(json.dumps(data, sort_keys=True).encode(), digest_size=16).digest()
+    return blake2b(_CANONICAL.encode(data).encode(), digest_size=16).digest()
 
 
 def _expected(message: str) -> str:
