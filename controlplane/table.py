@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 
 from controlplane.resources import Resource, Source
 from mesh.model import Service
+from mesh.policy.model import Authorization
+from mesh.wire.convert import address_rank
 
 # What a reader may be behind: a restart of a large Deployment. Who is further behind compares everything it holds, which is
 # cheaper than so many names one by one.
@@ -17,8 +19,8 @@ MAX_LOGGED_NAMES = 20_000
 class Table:
     """Resources by primary name; `generation` is of the mesh when it last changed, 0 before it did.
 
-    Several resources may have an alias in common (an address that goes from one pod to the next); the alias then means a
-    service rather than a workload, and the first by name.
+    Several resources may have an alias in common (an address that goes from one pod to the next); the alias then means
+    the first of them by `address_rank`.
     """
 
     def __init__(self) -> None:
@@ -122,5 +124,7 @@ class Table:
             self._logged -= len(dropped)
 
 
-def _rank(resource: Resource) -> tuple[bool, str]:
-    return not isinstance(resource.source, Service), resource.name
+def _rank(resource: Resource) -> tuple[bool, bool, str]:
+    """Only workloads and services have aliases."""
+    assert not isinstance(resource.source, Authorization)
+    return address_rank(resource.source)

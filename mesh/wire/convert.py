@@ -11,7 +11,15 @@ from mesh.wire import workload_pb2 as pb
 from mesh.wire.balancing import extensions_to_wire, load_balancing_from_wire, load_balancing_to_wire
 from mesh.wire.checks import MAX_NAME_LENGTH, check_size, segment, text
 
-__all__ = ["MAX_NAME_LENGTH", "resource_names", "service_from_wire", "service_to_wire", "workload_from_wire", "workload_to_wire"]
+__all__ = [
+    "MAX_NAME_LENGTH",
+    "address_rank",
+    "resource_names",
+    "service_from_wire",
+    "service_to_wire",
+    "workload_from_wire",
+    "workload_to_wire",
+]
 
 # One dual-stack pod has 2; multi-homed ones a few more. It bounds what one resource can add to an address table.
 MAX_ADDRESSES = 64
@@ -35,6 +43,16 @@ def resource_names(resource: Workload | Service) -> tuple[str, tuple[str, ...]]:
     if isinstance(resource, Workload) and resource.host_network:
         return primary, ()
     return primary, tuple(f"{resource.network}/{ip}" for ip in resource.addresses)
+
+
+def address_rank(resource: Workload | Service) -> tuple[bool, bool, str]:
+    """Orders resources that have one address: it means the first.
+
+    A service; then what is reached by tunnel, so that nobody who writes the address of a workload of the mesh into an object of his own
+    takes its connections out of the tunnel; then by name, so that control plane and nodes agree.
+    """
+    untunnelled = isinstance(resource, Workload) and resource.tunnel_protocol is TunnelProtocol.NONE
+    return not isinstance(resource, Service), untunnelled, resource_names(resource)[0]
 
 
 def workload_to_wire(workload: Workload) -> pb.Workload:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mesh.errors import ConfigError
 from mesh.model import BalancingMode, LoadBalancing, Locality, PortMapping, RoutingScope, Service, TunnelProtocol, Workload
 from mesh.wire import workload_pb2 as pb
-from mesh.wire.convert import resource_names, service_from_wire, service_to_wire, workload_from_wire, workload_to_wire
+from mesh.wire.convert import address_rank, resource_names, service_from_wire, service_to_wire, workload_from_wire, workload_to_wire
 
 names = st.text("abcdefghijklmnopqrstuvwxyz0123456789-.", min_size=1, max_size=20)
 addresses = st.lists(st.ip_addresses().filter(lambda ip: ip.version == 4 or ip.ipv4_mapped is None), max_size=4).map(tuple)
@@ -177,3 +177,11 @@ def test_names() -> None:
 def test_a_workload_on_the_nodes_network_has_no_address_of_its_own() -> None:
     workload = Workload("u", "a", "shop", "default", "td", (IPv4Address("10.0.0.1"),), "n", host_network=True)
     assert resource_names(workload) == ("u", ())
+
+
+def test_an_address_means_a_service_then_what_is_tunnelled_to_then_the_first_by_name() -> None:
+    ips = (IPv4Address("10.0.0.1"),)
+    service = Service("web", "shop", "web.example", ips, ())
+    plain, other = (Workload(uid, uid, "shop", "default", "td", ips, "n") for uid in ("a", "b"))
+    tunnelled = Workload("z", "z", "shop", "default", "td", ips, "n", tunnel_protocol=TunnelProtocol.HBONE)
+    assert sorted([other, plain, tunnelled, service], key=address_rank) == [service, tunnelled, plain, other]
