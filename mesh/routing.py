@@ -107,7 +107,7 @@ def hostnames_needed(view: View, network: str, target: SocketAddress) -> tuple[s
     if not isinstance(owner, Service) or owner.load_balancing.mode is BalancingMode.PASSTHROUGH:
         return ()
     usable = _usable(view, owner, network, target.port)
-    return tuple(sorted({workload.hostname for workload in usable if workload.hostname and not workload.addresses}))
+    return tuple(sorted({workload.hostname for workload, _ in usable.values() if workload.hostname and not workload.addresses}))
 
 
 def _service_endpoints(
@@ -117,12 +117,12 @@ def _service_endpoints(
 
     With session affinity that is the one that the client keeps.
     """
-    usable = _usable(view, service, network, target.port)
-    addresses = {workload.uid: _addresses(workload, target.ip, addresses_of) for workload in usable}
-    there = [workload for workload in usable if addresses[workload.uid]]
+    ports = _usable(view, service, network, target.port)
+    addresses = {uid: _addresses(workload, target.ip, addresses_of) for uid, (workload, _) in ports.items()}
+    there = [workload for uid, (workload, _) in ports.items() if addresses[uid]]
     found = []
     for workload in preferred(source, there, service.load_balancing):
-        port, ips = _port(workload, service, target.port), addresses[workload.uid]
+        (_, port), ips = ports[workload.uid], addresses[workload.uid]
         found += [Endpoint(workload, SocketAddress(ip, port), workload.capacity * (_SHARES // len(ips))) for ip in ips]
     if found and service.load_balancing.affinity_s:
         names = [f"{endpoint.workload.uid} {endpoint.address}" for endpoint in found]
@@ -132,32 +132,34 @@ def _service_endpoints(
     return tuple(Endpoint(one.workload, one.address, one.weight // divisor) for one in found)
 
 
-def _usable(view: View, service: Service, network: str, service_port: int) -> list[Workload]:
-    """Returns the workloads behind a port that may be used from a network, wherever they are, in the order of their uids."""
+def _usable(view: View, service: Service, network: str, service_port: int) -> dict[str, tuple[Workload, int]]:
+    """Returns the workloads behind a port that may be used from a network, with their own ports, in the order of their uids."""
+    default = next((mapping.target_port for mapping in service.ports if mapping.service_port == service_port), 0)
     unready_too = service.load_balancing.unready_too
-    usable = (
-        workload
-        for workload in view.endpoints(service.key)
-        if (workload.healthy or unready_too)
-        and workload.network == network
-        and workload.capacity
-        and _port(workload, service, service_port)
-    )
-    return sorted(usable, key=lambda workload: workload.uid)
+    usable = {}
+    for workload in view.endpoints(service.key):
+        if (workload.healthy or unready_too) and workload.network == network and workload.capacity:
+            port = _own_port(workload, service.key, service_port, default)
+            if port:
+                usable[workload.uid] = workload, port
+    return dict(sorted(usable.items()))
 
 
-def _port(workload: Workload, service: Service, service_port: int) -> int:
+def _own_port(workload: Workload, service_key: str, service_port: int, default: int) -> int:
     """Returns the workload's own port, else the service's; 0 when the service names its target port and the workload lacks it."""
-    own = (mapping.target_port for mapping in workload.services.get(service.key, ()) if mapping.service_port == service_port)
-    default = (mapping.target_port for mapping in service.ports if mapping.service_port == service_port)
-    return next(own, next(default, 0))
+    for mapping in workload.services.get(service_key, ()):
+        if mapping.service_port == service_port:
+            return mapping.target_port
+    return default
 
 
 def _addresses(workload: Workload, asked: IPAddress, addresses_of: AddressesOf) -> tuple[IPAddress, ...]:
     """Returns the workload's one address that is used, or those of its hostname: of the family asked for, else of another."""
     if workload.addresses:
-        same_family = (ip for ip in workload.addresses if ip.version == asked.version)
-        return (next(same_family, workload.addresses[0]),)
+        for ip in workload.addresses:
+            if ip.version == asked.version:
+                return (ip,)
+        return (workload.addresses[0],)
     resolved = addresses_of(workload.hostname) if workload.hostname else ()
     same = tuple(ip for ip in resolved if ip.version == asked.version)
     return (same or tuple(resolved))[:MAX_ADDRESSES_OF_NAME]

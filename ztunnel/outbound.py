@@ -11,7 +11,7 @@ from ztunnel.admission import admit
 from ztunnel.engine.interface import Action, Cause, Decision, Direct, Direction, Local, Reject, Tunnel
 from ztunnel.pods import LocalPod
 from ztunnel.surroundings import OWN_PORTS, Surroundings, address_like, same_identities, workload_of
-from ztunnel.telemetry.labels import Labels, Party
+from ztunnel.telemetry.labels import Labels, Party, ServiceName
 from ztunnel.telemetry.parties import baggage, party, service_name
 from ztunnel.verdict import Verdict, reject
 
@@ -33,6 +33,20 @@ class _Way:
     lasting: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class _Opener:
+    """The pod that opens the connection; what all its ways have in common is made once.
+
+    Args:
+        headers: of the CONNECT.
+    """
+
+    pod: LocalPod
+    workload: Workload
+    party: Party
+    headers: tuple[tuple[str, str], ...]
+
+
 def decide_outbound(target: SocketAddress, pod: LocalPod, around: Surroundings) -> Verdict:
     source = workload_of(pod, around)
     stranger = Labels("source", party(source), Party())
@@ -46,46 +60,56 @@ def decide_outbound(target: SocketAddress, pod: LocalPod, around: Surroundings) 
     if isinstance(found, Passthrough):
         labels = Labels("source", party(source), Party(), service_name(found.service))
         return Verdict(Decision((Direct(_endpoint(target), keep_source=False, report=around.report(labels)),)))
-    return _spread(found, source, pod, around)
+    return _spread(found, _Opener(pod, source, stranger.source, (("baggage", baggage(source)),)), around)
 
 
-def _spread(route: Route, source: Workload, pod: LocalPod, around: Surroundings) -> Verdict:
+def _spread(route: Route, opener: _Opener, around: Surroundings) -> Verdict:
     """Gives the endpoints their turns, beginning at a place that differs from pod to pod and from decision to decision."""
+    service = service_name(route.service)
     weights = [endpoint.weight for endpoint in route.endpoints]
-    order = turns(weights, crc32(pod.workload_uid.encode()), around.turn, MAX_CHOICES)
-    ways = {index: _towards(route.endpoints[index], source, pod, route.service, around) for index in dict.fromkeys(order)}
+    order = turns(weights, crc32(opener.pod.workload_uid.encode()), around.turn, MAX_CHOICES)
+    ways = {index: _towards(route.endpoints[index], opener, service, route.service, around) for index in dict.fromkeys(order)}
     would_deny = tuple(sorted({policy for way in ways.values() for policy in way.would_deny}))
     choices = tuple(ways[index].action for index in order)
     return Verdict(Decision(choices, cache=all(way.lasting for way in ways.values())), would_deny)
 
 
-def _towards(endpoint: Endpoint, source: Workload, pod: LocalPod, service: Service | None, around: Surroundings) -> _Way:
+def _towards(endpoint: Endpoint, opener: _Opener, name: ServiceName, service: Service | None, around: Surroundings) -> _Way:
     """Returns how one endpoint is reached: in this node, in a tunnel, or, outside the mesh, in plain TCP."""
     workload, address = endpoint.workload, endpoint.address
     inside = workload.tunnel_protocol is TunnelProtocol.HBONE
-    labels = Labels("source", party(source), party(workload), service_name(service), str(address) if inside else "", secure=inside)
     if not inside:
+        labels = Labels("source", opener.party, party(workload), name)
         return _Way(Direct(_endpoint(address), keep_source=False, report=around.report(labels)))
+    authority, other = str(address), party(workload)
+    labels = Labels("source", opener.party, other, name, authority, secure=True)
     local = around.pods.by_workload(workload.uid) if workload.node == around.node.name else None
     if local is not None:
-        return _beside(endpoint, source, pod, local, labels, around)
-    expected = same_identities(workload.identity, around.node)
+        return _beside(endpoint, opener, local, labels, around)
     tunnel = Tunnel(
         next_hop=(str(address.ip), HBONE_PORT),
-        authority=str(address),
-        headers=(("baggage", baggage(source)),),
-        source_identity=str(pod.identity),
-        peer_identities=tuple(dict.fromkeys((*map(str, expected), *(service.subject_alt_names if service else ())))),
+        authority=authority,
+        headers=opener.headers,
+        source_identity=opener.party.identity,
+        peer_identities=_expected(other.identity, workload, service, around),
         report=around.report(labels),
     )
     return _Way(tunnel)
 
 
-def _beside(endpoint: Endpoint, source: Workload, pod: LocalPod, local: LocalPod, opening: Labels, around: Surroundings) -> _Way:
+def _expected(own: str, workload: Workload, service: Service | None, around: Surroundings) -> tuple[str, ...]:
+    """Returns the identities of which the peer must prove one: the workload's, by any name, or one that the service says."""
+    allowed = service.subject_alt_names if service else ()
+    if not allowed and not around.node.trust_domain_aliases:
+        return (own,)
+    return tuple(dict.fromkeys((*map(str, same_identities(workload.identity, around.node)), *allowed)))
+
+
+def _beside(endpoint: Endpoint, opener: _Opener, local: LocalPod, opening: Labels, around: Surroundings) -> _Way:
     """Both pods are on this node: what the other node's ztunnel would decide is decided here, and a refusal is the accepting side's."""
     address = endpoint.address
     accepting = Labels("destination", opening.source, opening.destination, opening.service, opening.hbone_address, secure=True)
-    admission = admit(around.policies, address_like(source, address.ip), pod.identity, address, local, endpoint.workload)
+    admission = admit(around.policies, address_like(opener.workload, address.ip), opener.pod.identity, address, local, endpoint.workload)
     if admission.status:
         refusal = Reject(admission.status, Cause.DENIED, around.report(accepting), f"{admission.reason}, to {address}")
         return _Way(refusal, lasting=admission.lasting)

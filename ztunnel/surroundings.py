@@ -99,6 +99,8 @@ def address_like(workload: Workload, ip: IPAddress) -> IPAddress | None:
 
 def same_identities(identity: Identity, node: NodeSettings) -> tuple[Identity, ...]:
     """Returns an identity and, where it is of the mesh's trust domain or of an alias, what it is called in the others of these."""
+    if not node.trust_domain_aliases:
+        return (identity,)
     domains = (node.trust_domain, *node.trust_domain_aliases)
     if identity.trust_domain not in domains:
         return (identity,)
