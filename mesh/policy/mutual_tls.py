@@ -1,7 +1,7 @@
 """From PeerAuthentications to what a workload asks of those who connect: mutual TLS, or plaintext as well.
 
 The mode of a workload's own PeerAuthentication wins over its namespace's, that over the mesh's; UNSET is handed down, and at the
-top it is PERMISSIVE. Of several at one level the oldest counts, and of several of one age the first by name. DISABLE is refused: a
+top it is PERMISSIVE. A selector selects in its own namespace alone, and the root namespace is no exception. Of several at one level the oldest counts, and of several of one age the first by name. DISABLE is refused: a
 pod of the mesh always takes tunnels; it counts as UNSET. What is not understood is refused too, and counts as STRICT on every port.
 Source: Istio's reference of PeerAuthentication.
 """

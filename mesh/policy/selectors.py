@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pydantic import TypeAdapter, ValidationError
 
 from mesh.kubernetes.fields import Labels
-from mesh.kubernetes.security import AuthorizationPolicy, PeerAuthentication, WorkloadSelector
+from mesh.kubernetes.security import AuthorizationPolicy, WorkloadSelector
 from mesh.policy.conditions import Problem, Reason, shown
 from mesh.policy.model import PolicyScope
 
@@ -36,24 +36,8 @@ def _is_label(key: str, value: str) -> bool:
     return True
 
 
-def scope_of(policy: AuthorizationPolicy | PeerAuthentication, root_namespace: str) -> PolicyScope:
+def scope_of(policy: AuthorizationPolicy, root_namespace: str) -> PolicyScope:
     """Tells whom a policy holds for. A selector without labels selects all, as none does."""
     if required_labels(policy.spec.selector):
         return PolicyScope.SELECTOR
     return PolicyScope.MESH if policy.metadata.namespace == root_namespace else PolicyScope.NAMESPACE
-
-
-def selects(policy: AuthorizationPolicy | PeerAuthentication, namespace: str, labels: Mapping[str, str], root_namespace: str) -> bool:
-    """Tells whether a policy holds for a workload.
-
-    An AuthorizationPolicy of the root namespace selects in all namespaces, a PeerAuthentication with a selector in its own alone.
-    Args:
-        namespace, labels: of the workload.
-    Source: Istio's reference of both.
-    """
-    everywhere = policy.metadata.namespace == root_namespace
-    if isinstance(policy, PeerAuthentication) and scope_of(policy, root_namespace) is PolicyScope.SELECTOR:
-        everywhere = False
-    if not everywhere and policy.metadata.namespace != namespace:
-        return False
-    return all(labels.get(key) == value for key, value in required_labels(policy.spec.selector).items())

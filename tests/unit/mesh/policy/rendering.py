@@ -5,7 +5,6 @@ from dataclasses import fields
 
 from mesh.policy.conditions import Condition
 from mesh.policy.model import Authorization, Match, Rule, ServiceAccountMatch, TextMatch
-from mesh.policy.mutual_tls import MutualTls
 
 
 def render_policy(policy: Authorization | None, conditions: Iterable[Condition]) -> str:
@@ -17,9 +16,9 @@ def render_conditions(conditions: Iterable[Condition]) -> list[str]:
     return [f"  {one.type} {one.status} {one.reason}: {one.message}" for one in conditions]
 
 
-def render_mutual_tls(mutual_tls: MutualTls, policy: Authorization | None) -> str:
-    lines = [f"  {mutual_tls.mode.value}", *(f"  {mode.value} on {port}" for port, mode in mutual_tls.ports.items())]
-    return "\n".join([*lines, *([f"  lists {policy.key}", *_policy(policy)] if policy else [])])
+def render_listed(policies: Iterable[Authorization]) -> str:
+    lines = [line for policy in policies for line in (f"  lists {policy.key}", *_policy(policy))]
+    return "\n".join(lines or ["  lists nothing"])
 
 
 def _policy(policy: Authorization) -> Iterable[str]:

@@ -1,4 +1,4 @@
-"""Ours and a naive second implementation agree on random policies and connections, through conversion, wire form and evaluation."""
+"""Ours and a naive second implementation agree on random policies and connections, through catalogue, wire form and evaluation."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -9,15 +9,15 @@ import pytest
 from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
+from mesh.catalogue.catalogue import Catalogue
+from mesh.catalogue.changes import ObjectChange, ObjectKey
 from mesh.identity import Identity
-from mesh.kubernetes import AuthorizationPolicy, PeerAuthentication
+from mesh.kubernetes import AuthorizationPolicy, PeerAuthentication, Pod
 from mesh.model import SocketAddress
 from mesh.policy.conditions import ConditionType
 from mesh.policy.conversion import convert_policy
 from mesh.policy.evaluation import Grounds, PolicyBook, Ruling
-from mesh.policy.model import Authorization, Connection, PolicyScope
-from mesh.policy.mutual_tls import effective_mode, strict_policy
-from mesh.policy.selectors import scope_of, selects
+from mesh.policy.model import Authorization, Connection
 from mesh.settings import MeshSettings
 from mesh.wire import authorization_pb2 as pb
 from mesh.wire.policies import authorization_from_wire, authorization_to_wire
@@ -182,31 +182,37 @@ def over_the_wire(policy: Authorization) -> Authorization:
 
 
 class Mesh:
-    """Does what control plane and node proxy do together."""
+    """Does what control plane and node proxy do together: catalogue, wire form, and the policies of one node held in a book."""
 
     def __init__(self, manifests: list[Manifest], peer_manifests: list[Manifest], absent: set[str]) -> None:
+        self.absent = absent
+        self.catalogue = Catalogue(SETTINGS)
+        self.catalogue.apply([change(AuthorizationPolicy, one) for one in manifests])
+        self.catalogue.apply([change(PeerAuthentication, one) for one in peer_manifests])
+        self.uids: dict[tuple[str, tuple[tuple[str, str], ...]], str] = {}
         self.book = PolicyBook(DOMAIN, ALIASES)
-        self.policies = [AuthorizationPolicy.model_validate(one) for one in manifests]
-        self.peers = [PeerAuthentication.model_validate(one) for one in peer_manifests]
-        self.converted = [(one, convert_policy(one, SETTINGS).authorization) for one in self.policies]
-        for _, authorization in self.converted:
-            if authorization is not None and authorization.key not in absent:
-                self.book.put(over_the_wire(authorization))
 
     def decide(self, attempt: Attempt) -> Ruling:
-        where, carried = attempt.namespace, dict(attempt.labels)
-        listed = [
-            one.key
-            for policy, one in self.converted
-            if one is not None and one.scope is PolicyScope.SELECTOR and selects(policy, where, carried, ROOT)
-        ]
-        held = [one for one in self.peers if selects(one, where, carried, ROOT)]
-        levels = [[one for one in held if scope_of(one, ROOT) is scope] for scope in PolicyScope]
-        strict = strict_policy(effective_mode(*levels), ROOT)
-        if strict is not None:
-            self.book.put(over_the_wire(strict))
-            listed.append(strict.key)
-        return self.book.decide(connection(attempt), where, tuple(listed))
+        workload = self.catalogue.workloads[self.run(attempt)]
+        return self.book.decide(connection(attempt), workload.namespace, workload.policies)
+
+    def run(self, attempt: Attempt) -> str:
+        """Runs a pod to connect to; the node hears of the policies that it needs for it."""
+        kind = (attempt.namespace, attempt.labels)
+        if kind not in self.uids:
+            name = f"pod-{len(self.uids)}"
+            metadata = {"name": name, "namespace": attempt.namespace, "labels": dict(attempt.labels)}
+            spec, status = {"nodeName": "n", "containers": [{"name": "c"}]}, {"podIP": f"10.244.0.{len(self.uids)}", "phase": "Running"}
+            (uid,) = self.catalogue.apply([change(Pod, {"metadata": metadata, "spec": spec, "status": status})]).workloads
+            self.uids[kind] = uid
+            for key in self.catalogue.policies_of_node("n") - self.absent:
+                self.book.put(over_the_wire(self.catalogue.policies[key]))
+        return self.uids[kind]
+
+
+def change(kind: type[AuthorizationPolicy | PeerAuthentication | Pod], manifest: Manifest) -> ObjectChange:
+    key = ObjectKey(kind.__name__, manifest["metadata"]["namespace"], manifest["metadata"]["name"])
+    return ObjectChange(key, kind.model_validate(manifest))
 
 
 def connection(attempt: Attempt) -> Connection:

@@ -12,23 +12,25 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
+from mesh.catalogue.catalogue import Catalogue
+from mesh.catalogue.changes import ObjectChange, ObjectKey
 from mesh.errors import ConfigError
-from mesh.kubernetes import AuthorizationPolicy, PeerAuthentication
+from mesh.kubernetes import AuthorizationPolicy, PeerAuthentication, Pod
 from mesh.kubernetes.security import AuthorizationPolicySpec, PeerAuthenticationSpec, PolicyPart
 from mesh.policy.conditions import Condition, ConditionType, Reason
 from mesh.policy.conversion import Converted, convert_policy
 from mesh.policy.model import Authorization, Match, PolicyAction, PolicyScope, TextMatchKind
-from mesh.policy.mutual_tls import Mode, effective_mode, oldest, peer_conditions, strict_policy
+from mesh.policy.mutual_tls import Mode, peer_conditions
 from mesh.policy.rules import L4_CONDITIONS
-from mesh.policy.selectors import scope_of, selects
 from mesh.settings import MeshSettings
 from mesh.wire import authorization_pb2 as pb
 from mesh.wire.policies import authorization_from_wire, authorization_to_wire
 from mesh.yaml_documents import read_documents
-from tests.unit.mesh.policy.rendering import render_conditions, render_mutual_tls, render_policy
+from tests.unit.mesh.policy.rendering import render_conditions, render_listed, render_policy
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "policies"
 SETTINGS = MeshSettings()
+KINDS = {kind.__name__: kind for kind in (AuthorizationPolicy, PeerAuthentication, Pod)}
 INPUTS = sorted(GOLDEN.glob("*.yaml"))
 
 
@@ -51,20 +53,26 @@ def compiled() -> list[Authorization]:
     return [one.authorization for one in converted() if one.authorization is not None]
 
 
+def catalogue(path: Path) -> Catalogue:
+    held = Catalogue(SETTINGS)
+    for data in documents(path):
+        kind = KINDS[data["kind"]]
+        key = ObjectKey(data["kind"], data["metadata"]["namespace"], data["metadata"]["name"])
+        held.apply([ObjectChange(key, kind.model_validate(data))])
+    return held
+
+
 def peer_status(path: Path, policy: PeerAuthentication) -> tuple[Condition, ...]:
-    scope, namespace = scope_of(policy, SETTINGS.root_namespace), policy.metadata.namespace
-    if scope is PolicyScope.SELECTOR:
-        return peer_conditions(policy)
-    rivals = [one for one in of_kind(PeerAuthentication, path) if one.metadata.namespace == namespace]
-    return peer_conditions(policy, oldest(one for one in rivals if scope_of(one, SETTINGS.root_namespace) is scope))
+    return catalogue(path).conditions[ObjectKey("PeerAuthentication", policy.metadata.namespace, policy.metadata.name)]
 
 
 def mutual_tls(path: Path, pod: dict[str, Any]) -> str:
-    namespace, labels = pod["metadata"]["namespace"], pod["metadata"].get("labels", {})
-    held = [one for one in of_kind(PeerAuthentication, path) if selects(one, namespace, labels, SETTINGS.root_namespace)]
-    levels = [[one for one in held if scope_of(one, SETTINGS.root_namespace) is scope] for scope in PolicyScope]
-    found = effective_mode(*levels)
-    return render_mutual_tls(found, strict_policy(found, SETTINGS.root_namespace))
+    """Renders what a pod lists: in these files, what nobody wrote."""
+    held = catalogue(path)
+    (workload,) = (
+        one for one in held.workloads.values() if (one.namespace, one.name) == (pod["metadata"]["namespace"], pod["metadata"]["name"])
+    )
+    return render_listed(held.policies[key] for key in workload.policies)
 
 
 def render(path: Path) -> str:
