@@ -1,8 +1,9 @@
 """From PeerAuthentications to what a workload asks of those who connect: mutual TLS, or plaintext as well.
 
 The mode of a workload's own PeerAuthentication wins over its namespace's, that over the mesh's; UNSET is handed down, and at the
-top it is PERMISSIVE. A selector selects in its own namespace alone, and the root namespace is no exception. Of several at one level the oldest counts, and of several of one age the first by name. DISABLE is refused: a
-pod of the mesh always takes tunnels; it counts as UNSET. What is not understood is refused too, and counts as STRICT on every port.
+top it is PERMISSIVE. A selector selects in its own namespace alone, and the root namespace is no exception. Of several at one level
+the oldest counts, and of several of one age the first by name. DISABLE is refused: a pod of the mesh always takes tunnels; it counts
+as UNSET. What is not understood is refused too, and counts as STRICT on every port.
 Source: Istio's reference of PeerAuthentication.
 """
 
@@ -19,6 +20,8 @@ from mesh.policy.values import read_port
 
 # Longer names of policies are cut to a digest: a name may end in many log lines.
 MAX_PORTS_IN_NAME = 8
+# No workload listens on so many ports; and what is made of them must fit into one policy, or nodes would refuse it.
+MAX_PORTS = 1024
 
 
 class Mode(enum.Enum):
@@ -148,5 +151,7 @@ def _misunderstood(policy: PeerAuthentication) -> Iterator[Problem]:
             read_port(port)
         except ValueError as expected:
             yield Problem(f"spec.portLevelMtls.{port}", Reason.INVALID_VALUE, f"{shown(port)!r} is not {expected}")
+    if len(spec.port_level_mtls) > MAX_PORTS:
+        yield Problem("spec.portLevelMtls", Reason.TOO_LARGE, f"more than {MAX_PORTS} ports")
     if spec.port_level_mtls and not required_labels(spec.selector):
         yield Problem("spec.portLevelMtls", Reason.CONTRADICTION, "needs a selector with labels")

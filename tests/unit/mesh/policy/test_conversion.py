@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,7 +11,7 @@ from mesh.kubernetes.security import Operation, Source
 from mesh.policy.conditions import MAX_NAMED, MAX_SHOWN_CHARACTERS, Reason
 from mesh.policy.conversion import convert_policy
 from mesh.policy.limits import MAX_PARTS, count_parts
-from mesh.policy.mutual_tls import effective_mode, peer_conditions, strict_policy
+from mesh.policy.mutual_tls import MAX_PORTS, effective_mode, peer_conditions, strict_policy
 from mesh.settings import MeshSettings
 from mesh.wire.policies import authorization_from_wire, authorization_to_wire
 
@@ -49,6 +50,18 @@ def test_an_unknown_field_may_be_called_anything() -> None:
     message = converted(**{name: 1}).conditions[0].message
     assert message.isprintable()
     assert len(message) < 1000
+
+
+@pytest.mark.parametrize(("count", "reason"), [(MAX_PORTS, Reason.ACCEPTED), (MAX_PORTS + 1, Reason.TOO_LARGE)])
+def test_no_more_ports_of_one_workload_than_nodes_take(count: int, reason: Reason) -> None:
+    modes = {str(port): {"mode": "STRICT"} for port in range(1, count + 1)}
+    spec = {"selector": {"matchLabels": {"app": "web"}}, "portLevelMtls": modes}
+    policy = PeerAuthentication.model_validate({"metadata": {"name": "p"}, "spec": spec})
+    assert peer_conditions(policy)[0].reason is reason
+    strict = strict_policy(effective_mode([], [], [policy]), "istio-system")
+    assert strict is not None
+    assert authorization_from_wire(authorization_to_wire(strict)) == strict
+    assert (strict.name == "mutual_tls_strict") is (reason is Reason.TOO_LARGE)
 
 
 texts = st.text(max_size=12) | st.sampled_from(
