@@ -16,6 +16,7 @@ from controlplane.authority import Authority, SigningKey, issuer_of, make_author
 from controlplane.constraints import name_refused
 from controlplane.revocation import check_lists
 from mesh.errors import ConfigError
+from mesh.pem import split_pem
 
 CERTIFICATE, KEY, ROOTS, CHAIN, LISTS = "ca-cert.pem", "ca-key.pem", "root-cert.pem", "cert-chain.pem", "ca-crl.pem"
 # Names of the files, and whether there must be one.
@@ -24,7 +25,7 @@ FILES = {CERTIFICATE: True, KEY: True, ROOTS: True, CHAIN: False, LISTS: False}
 MAX_CERTIFICATES = 10
 # Source: NIST SP 800-57 part 1, table 2 (112 bits until 2030).
 MIN_RSA_BITS = 2048
-_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType)
 
 
 def check_authority(files: Mapping[str, bytes], names: tuple[str, str], now: dt.datetime) -> Authority:
@@ -60,14 +61,14 @@ def check_authority(files: Mapping[str, bytes], names: tuple[str, str], now: dt.
 def _certificates(files: Mapping[str, bytes], name: str, most: int = MAX_CERTIFICATES) -> tuple[x509.Certificate, ...]:
     expected = "one PEM certificate" if most == 1 else f"1 to {most} PEM certificates"
     try:
-        certificates = tuple(x509.load_pem_x509_certificates(files[name]))
+        certificates = tuple(map(x509.load_pem_x509_certificate, split_pem(files[name], "CERTIFICATE")))
         for one in certificates:
             # Read lazily; what is broken inside must show now.
             _ = one.extensions, one.subject, one.issuer, one.public_key(), one.not_valid_after_utc, one.not_valid_before_utc
     except _UNREADABLE:
         raise ConfigError(name, "unreadable", expected) from None
-    if not 1 <= len(certificates) <= most or len(certificates) != files[name].count(b"-----BEGIN CERTIFICATE-----"):
-        raise ConfigError(name, f"{len(certificates)} whole certificates", expected)
+    if not 1 <= len(certificates) <= most:
+        raise ConfigError(name, f"{len(certificates)} certificates", expected)
     return certificates
 
 

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from controlplane.authority import BACKDATED, Issuer
 from mesh.errors import ConfigError
+from mesh.pem import split_pem
 
 # A list is signed anew at half of this. That a node gets none for a week is somebody's attack or an outage that is known.
 LIST_LIFETIME = dt.timedelta(days=14)
@@ -19,8 +20,7 @@ MAX_REVOKED = 10_000
 MAX_LISTS = 16
 # Source: RFC 5280, section 4.1.2.2: a serial is positive and has at most 20 octets.
 MAX_SERIAL_BITS = 159
-_BLOCK = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
-_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType)
 
 
 def read_lists(pem: bytes, key: str) -> tuple[x509.CertificateRevocationList, ...]:
@@ -31,16 +31,15 @@ def read_lists(pem: bytes, key: str) -> tuple[x509.CertificateRevocationList, ..
     Raises:
         ConfigError: one cannot be read, there are too many, or something begins that does not end.
     """
-    blocks = _BLOCK.findall(pem)
-    if len(blocks) > MAX_LISTS or len(blocks) != pem.count(b"-----BEGIN ") or (pem.strip() and not blocks):
-        raise ConfigError(key, f"{len(blocks)} lists", f"nothing but whole PEM revocation lists, at most {MAX_LISTS}")
     try:
-        lists = tuple(map(x509.load_pem_x509_crl, blocks))
+        lists = tuple(map(x509.load_pem_x509_crl, split_pem(pem, "X509 CRL")))
         for one in lists:
             # Read lazily; what is broken inside must show now.
             _ = one.issuer, one.extensions, one.last_update_utc, [entry.serial_number for entry in one]
     except _UNREADABLE:
-        raise ConfigError(key, "unreadable", "PEM revocation lists") from None
+        raise ConfigError(key, "unreadable", "whole PEM revocation lists and nothing else") from None
+    if len(lists) > MAX_LISTS or (pem.strip() and not lists):
+        raise ConfigError(key, f"{len(lists)} revocation lists", f"1 to {MAX_LISTS} PEM revocation lists, or an empty file")
     return lists
 
 

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from mesh.errors import CredentialError
 from mesh.identity import Identity
 from ztunnel.certificates.schedule import Validity
-from ztunnel.certificates.trust import Trust, issued, read_roots
+from ztunnel.certificates.trust import UNREADABLE, Trust, issued, read_roots
 from ztunnel.engine.interface import Credentials
 
 # A leaf, a few intermediates and the roots of a bundle: more is nothing that a CA of a mesh sends; it bounds the work below.
@@ -59,7 +59,7 @@ def check_reply(request: SigningRequest, identity: Identity, chain_pem: list[str
     chain = _load("\n".join(chain_pem).encode())
     leaf = chain[0]
     _check_names(leaf, identity)
-    if leaf.public_key() != request.key.public_key():
+    if not _is_for(leaf, request):
         raise CredentialError("the certificate is for another key")
     validity = Validity(leaf.not_valid_before_utc.timestamp(), leaf.not_valid_after_utc.timestamp())
     if validity.not_after_s <= now_s:
@@ -83,7 +83,7 @@ def printable_time(seconds: float) -> str:
 def _load(pem: bytes) -> list[x509.Certificate]:
     try:
         certificates = x509.load_pem_x509_certificates(pem)
-    except ValueError as error:
+    except UNREADABLE as error:
         raise CredentialError(f"the CA's reply: {error}") from None
     if not 1 <= len(certificates) <= MAX_CHAIN:
         raise CredentialError(f"the CA's reply holds {len(certificates)} certificates, expected 1 to {MAX_CHAIN}")
@@ -93,11 +93,18 @@ def _load(pem: bytes) -> list[x509.Certificate]:
 def _check_names(leaf: x509.Certificate, identity: Identity) -> None:
     try:
         extension = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except (x509.ExtensionNotFound, ValueError) as error:
+    except (x509.ExtensionNotFound, *UNREADABLE) as error:
         raise CredentialError(f"the certificate has no readable subject alternative name: {error}") from None
     names = [str(name.value) for name in extension.value]
     if names != [str(identity)]:
         raise CredentialError(f"the certificate is for {names[:4]}, asked for {identity}")
+
+
+def _is_for(leaf: x509.Certificate, request: SigningRequest) -> bool:
+    try:
+        return leaf.public_key() == request.key.public_key()
+    except UNREADABLE:
+        return False
 
 
 def _check_path(presented: list[x509.Certificate], roots: list[x509.Certificate]) -> None:

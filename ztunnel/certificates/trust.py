@@ -3,7 +3,6 @@
 What comes from the files is checked here once, so that a file that is half written or wrong never reaches an engine.
 """
 
-import re
 from dataclasses import dataclass
 
 from cryptography import x509
@@ -11,12 +10,13 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from mesh.errors import CredentialError
+from mesh.pem import split_pem
 
 # A rotation has two roots, a federation a few; it bounds what each handshake may have to look through.
 MAX_ROOTS = 32
 MAX_LISTS = 32
-_LIST = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
-_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, x509.InvalidVersion)
+# What cryptography raises for what it cannot read.
+UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, x509.InvalidVersion)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +44,12 @@ def read_trust(roots: bytes, revoked: bytes) -> Trust:
 def read_roots(pem: bytes) -> list[x509.Certificate]:
     """Reads a trust bundle. Raises CredentialError."""
     try:
-        roots = x509.load_pem_x509_certificates(pem)
+        roots = [x509.load_pem_x509_certificate(block) for block in split_pem(pem, "CERTIFICATE")]
         for root in roots:
             # Read lazily; what is broken inside must show now.
             _ = root.subject, root.extensions, root.public_key()
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise CredentialError(f"the trust bundle cannot be read: {error}") from None
-    if len(roots) != pem.count(b"-----BEGIN CERTIFICATE-----"):
-        raise CredentialError("the trust bundle cannot be read: a certificate in it does not end")
     if not 1 <= len(roots) <= MAX_ROOTS:
         raise CredentialError(f"the trust bundle holds {len(roots)} certificates, expected 1 to {MAX_ROOTS}")
     return roots
@@ -79,21 +77,20 @@ def why_untrusted(chain: bytes, trust: Trust) -> str:
 def issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     try:
         certificate.verify_directly_issued_by(issuer)
-    except (*_UNREADABLE, InvalidSignature):
+    except (*UNREADABLE, InvalidSignature):
         return False
     return True
 
 
 def _read_lists(pem: bytes) -> list[x509.CertificateRevocationList]:
-    blocks = _LIST.findall(pem)
-    if len(blocks) > MAX_LISTS or len(blocks) != pem.count(b"-----BEGIN ") or (pem.strip() and not blocks):
-        raise CredentialError(f"revocation lists: {len(blocks)} whole ones, expected nothing else and at most {MAX_LISTS}")
     try:
-        lists = [x509.load_pem_x509_crl(block) for block in blocks]
+        lists = [x509.load_pem_x509_crl(block) for block in split_pem(pem, "X509 CRL")]
         for one in lists:
             _ = one.issuer, one.extensions, [entry.serial_number for entry in one]
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise CredentialError(f"revocation lists cannot be read: {error}") from None
+    if len(lists) > MAX_LISTS or (pem.strip() and not lists):
+        raise CredentialError(f"revocation lists: found {len(lists)}, expected 1 to {MAX_LISTS}, or an empty file")
     return lists
 
 
@@ -115,5 +112,5 @@ def _signed_by(one: x509.CertificateRevocationList, authority: x509.Certificate)
         return False
     try:
         return one.is_signature_valid(key)
-    except _UNREADABLE:
+    except UNREADABLE:
         return False
