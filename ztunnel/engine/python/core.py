@@ -70,7 +70,7 @@ class Core:
     def add_relay(self, relay: "Relay", choice: Choice | None, *pods: Pod) -> None:
         """A connection lives, on behalf of these pods; with a choice: it was decided to be carried."""
         if choice is not None:
-            relay.flow, relay.reports = choice.flow, choice.reports
+            relay.flow, relay.reports, relay.next_hop = choice.flow, choice.reports, choice.next_hop
         self.relays[relay] = pods
         for pod in pods:
             pod.relays.add(relay)

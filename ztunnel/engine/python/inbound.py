@@ -28,6 +28,7 @@ class InboundTunnel(Tunnel):
         super().__init__(core, Role.SERVER)
         self.pod = pod
         self.address = address
+        self.address_text = sockets.text(*address)
         self.revocations = contexts.revocations
         self._bucket = core.reactor.deadlines.set(HANDSHAKE_TIMEOUT_S, self)
         pod.tunnels.add(self)
@@ -76,7 +77,7 @@ class InboundTunnel(Tunnel):
 
     def refused(self, cause: Cause, detail: str) -> None:
         """Tells of something that the peer is denied before it became a connection."""
-        self._core.ledger.refused(self.pod.number, Direction.INBOUND_HBONE, sockets.text(*self.address), cause, detail)
+        self._core.ledger.refused(self.pod.number, Direction.INBOUND_HBONE, self.address_text, cause, detail)
 
     def drain(self) -> None:
         """Takes no new streams, closes when the last one ended."""
@@ -105,7 +106,7 @@ class InboundRelay(StreamRelay):
     stream_reset = Cause.CLIENT_RESET
 
     def __init__(self, core: "Core", tunnel: InboundTunnel, stream: Stream) -> None:
-        super().__init__(core, sockets.text(*tunnel.address), tunnel.peer, core.reactor.now())
+        super().__init__(core, tunnel.address_text, tunnel.peer, core.reactor.now())
         self.tunnel = tunnel
         self.stream = stream
         self._pod = tunnel.pod
@@ -130,7 +131,7 @@ class InboundRelay(StreamRelay):
         self.reports = choice.reports
         if isinstance(action, Direct):
             self.flow = choice.flow
-            self.next_hop = sockets.text(*action.next_hop)
+            self.next_hop = choice.next_hop
             self._dial = Dial(self._core.reactor, self._on_connected, self._on_dial_failed)
             self._dial.start(self._pod.stock, action.next_hop, self.tunnel.address[0] if action.keep_source else "", far=False)
         elif isinstance(action, Reject):

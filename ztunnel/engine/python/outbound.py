@@ -166,7 +166,6 @@ class OutboundRelay(StreamRelay):
         key = self._choice.pool_key
         if key is None:
             raise AssertionError("an outbound relay needs a tunnel action")
-        self.next_hop = sockets.text(*key[2])
         self.tunnel = tunnel = self._core.pool.acquire(key, self._stock)
         forwarded = literal_field(b"forwarded", f'for="{self.source}"'.encode("ascii"))
         self.stream = tunnel.http2.open_stream(self._choice.block + forwarded, self)

@@ -123,7 +123,6 @@ class PlainRelay(Relayed):
 
     def dial(self, stock: Stock, next_hop: Endpoint, source_address: str, *, far: bool) -> None:
         """Connects from inside the stock's namespace, as `source_address` unless it is "". Far: perhaps to another machine."""
-        self.next_hop = sockets.text(*next_hop)
         self._dial = Dial(self._core.reactor, self._on_connected, self._on_dial_failed)
         self._dial.start(stock, next_hop, source_address, far=far)
 

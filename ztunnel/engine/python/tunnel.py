@@ -130,14 +130,20 @@ class Tunnel:
     def on_plaintext(self, data: memoryview) -> None:
         events = self.http2.receive(data, self._core.reactor.now())
         last = len(events) - 1
+        owner: StreamRelay | None
         for at, event in enumerate(events):
             if type(event) is Data:
-                owner: StreamRelay | None = event.stream.owner  # type: ignore[assignment]  # only relays are set as owners
+                owner = event.stream.owner  # type: ignore[assignment]  # only relays are set as owners
                 if owner is not None:
                     after = events[at + 1] if at < last else None
                     # Bytes with their stream's end right behind them leave in one packet with it.
                     ends = type(after) is Ended and after.stream is event.stream
                     owner.on_data(event.data, event.flow_bytes, MSG_MORE if ends else 0)
+            elif type(event) is Ended:
+                # Every connection has one; the rest is rarer.
+                owner = event.stream.owner  # type: ignore[assignment]
+                if owner is not None:
+                    owner.on_stream_ended()
             else:
                 self._on_event(event)
         if self.http2.outgoing:
