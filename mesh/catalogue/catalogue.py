@@ -50,6 +50,7 @@ class Catalogue:
         for change in changes:
             self._intake.take(change, touched)
         self._intake.settle_slices(touched)
+        self._books.mutual_tls.rank()
         workloads = self._settle_workloads(touched)
         delta = Delta(workloads, self._settle_services(touched.services), self._settle_policies(touched.policies))
         self.generation += bool(delta)

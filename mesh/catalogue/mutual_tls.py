@@ -29,6 +29,7 @@ class MutualTlsShelf:
     # Those without labels, by namespace; the root namespace's are the mesh's.
     _general: dict[str, set[ObjectKey]] = field(default_factory=dict)
     _selectors: SelectorIndex[ObjectKey] = field(default_factory=SelectorIndex)
+    _unranked: set[str] = field(default_factory=set)
     # The answers since the last change: there are about as many as there are namespaces.
     _answers: dict[tuple[str, _Selecting], Authorization | None] = field(default_factory=dict)
 
@@ -43,8 +44,16 @@ class MutualTlsShelf:
             self.by_key[key] = policy
             self._file(key, policy)
             self.conditions[key] = peer_conditions(policy)
-        self._rank(key.namespace)
+        self._unranked.add(key.namespace)
         return tuple(self._selection(key, one) for one in (before, policy) if one is not None)
+
+    def rank(self) -> None:
+        """Says in the status of those without labels which of them counts; once for a batch, for it looks at all of a namespace."""
+        for namespace in self._unranked:
+            rivals = {key: self.by_key[key] for key in self._general.get(namespace, ())}
+            counting = oldest(rivals.values())
+            self.conditions.update({key: peer_conditions(policy, counting) for key, policy in rivals.items()})
+        self._unranked.clear()
 
     def policy_for(self, namespace: str, labels: Labels) -> Authorization | None:
         """Returns the policy by which a workload refuses plaintext where it is to."""
@@ -58,12 +67,6 @@ class MutualTlsShelf:
         of_mesh = [self.by_key[key] for key in self._general.get(root, ())]
         of_namespace = [self.by_key[key] for key in self._general.get(namespace, ())] if namespace != root else []
         return strict_policy(effective_mode(of_mesh, of_namespace, [self.by_key[key] for key in selecting]), root)
-
-    def _rank(self, namespace: str) -> None:
-        """Says in the status of those without labels which of them counts."""
-        rivals = {key: self.by_key[key] for key in self._general.get(namespace, ())}
-        counting = oldest(rivals.values())
-        self.conditions.update({key: peer_conditions(policy, counting) for key, policy in rivals.items()})
 
     def _selection(self, key: ObjectKey, policy: PeerAuthentication) -> Selection:
         labels = required_labels(policy.spec.selector)

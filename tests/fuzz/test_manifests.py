@@ -9,12 +9,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mesh.catalogue.catalogue import Catalogue
-from mesh.catalogue.differences import changes_between
 from mesh.errors import ConfigErrors
 from mesh.manifests import Manifests, parse_manifests
 from mesh.settings import MeshSettings
 from mesh.wire.convert import service_from_wire, service_to_wire, workload_from_wire, workload_to_wire
-from tests.unit.mesh.catalogue.objects import kinds
+from tests.unit.mesh.catalogue.objects import changes_between, kinds
 
 words = st.sampled_from(
     [

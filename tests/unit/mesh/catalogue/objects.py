@@ -1,5 +1,6 @@
 """Small worlds of objects, drawn by hypothesis: few names, labels and addresses, so that everything meets everything."""
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hypothesis import strategies as st
@@ -167,3 +168,9 @@ def final_objects(history: list[ObjectChange]) -> dict[ObjectKey, Object]:
         if change.value is not None:
             found[change.key] = change.value
     return found
+
+
+def changes_between(before: Mapping[ObjectKey, Object], after: Mapping[ObjectKey, Object]) -> Iterator[ObjectChange]:
+    """Yields what leads from one state to another: first what is gone."""
+    yield from (ObjectChange(key, None) for key in before if key not in after)
+    yield from (ObjectChange(key, value) for key, value in after.items() if before.get(key) != value)

@@ -2,14 +2,20 @@
 
 from collections.abc import Mapping
 
+import pytest
+
+from mesh.catalogue.books import Books
 from mesh.catalogue.catalogue import Catalogue
 from mesh.catalogue.changes import Delta, ObjectKey
-from mesh.catalogue.differences import changes_between
+from mesh.catalogue.instances import Instance
+from mesh.catalogue.rendering import render
 from mesh.identity import Identity
 from mesh.kubernetes import Object
 from mesh.manifests import parse_manifests
 from mesh.model import PortMapping, TunnelProtocol, Workload
+from mesh.policy.model import Authorization
 from mesh.settings import MeshSettings
+from tests.unit.mesh.catalogue.objects import changes_between
 
 SETTINGS = MeshSettings(trust_domain="td", cluster_id="c1", cluster_domain="example")
 WEB = "shop/web.shop.svc.example"
@@ -167,3 +173,25 @@ def test_which_node_runs_whom() -> None:
     assert not world.catalogue.runs("n", Identity("td", "shop", "admin"))
     world.become(namespace(), pod("b", spec="nodeName: m"))
     assert not world.catalogue.runs("n", default)
+
+
+def test_a_change_costs_what_it_touches(monkeypatch: pytest.MonkeyPatch) -> None:
+    rendered: list[str] = []
+
+    def counted(books: Books, instance: Instance, mutual_tls: Authorization | None) -> Workload:
+        rendered.append(instance.workload.name)
+        return render(books, instance, mutual_tls)
+
+    monkeypatch.setattr("mesh.catalogue.catalogue.render", counted)
+    others = [pod(f"other-{number}", labels=f"app: other-{number % 3}") for number in range(30)]
+    world = World(namespace(), *others, pod("a"), pod("b"), service())
+    assert len(rendered) == 32
+    rendered.clear()
+    world.become(namespace(), *others, pod("a", ready=False), pod("b"), service())
+    assert rendered == ["a"]
+    rendered.clear()
+    world.become(namespace(), *others, pod("a", ready=False), pod("b"), service(ports="{port: 81}"))
+    assert sorted(rendered) == ["a", "b"]
+    rendered.clear()
+    assert world.become(namespace(), *others, pod("a", ready=False), pod("b"), service(ports="{port: 81}", more="selector: {app: web}"))
+    assert rendered == []

@@ -7,11 +7,10 @@ from hypothesis import strategies as st
 
 from mesh.catalogue.catalogue import Catalogue
 from mesh.catalogue.changes import Delta, ObjectChange
-from mesh.catalogue.differences import changes_between
 from mesh.identity import Identity
 from mesh.settings import MeshSettings
 from mesh.wire.convert import service_from_wire, service_to_wire, workload_from_wire, workload_to_wire
-from tests.unit.mesh.catalogue.objects import changes, final_objects
+from tests.unit.mesh.catalogue.objects import changes, changes_between, final_objects
 
 MESH = MeshSettings()
 histories = st.lists(st.lists(changes(), max_size=6), max_size=6)
@@ -41,7 +40,7 @@ def answers(catalogue: Catalogue) -> dict[str, Any]:
 
 
 @given(histories)
-@settings(max_examples=400)
+@settings(max_examples=200)
 def test_any_history_ends_where_a_fresh_start_does(history: list[list[ObjectChange]]) -> None:
     catalogue, views = Catalogue(MESH), {"workloads": {}, "services": {}, "policies": {}}
     generation = 0

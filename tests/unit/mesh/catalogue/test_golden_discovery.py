@@ -14,11 +14,11 @@ from google.protobuf import text_encoding, text_format
 from google.protobuf.message import Message
 
 from mesh.catalogue.catalogue import Catalogue
-from mesh.catalogue.differences import changes_between
 from mesh.manifests import parse_manifests
 from mesh.settings import MeshSettings
 from mesh.wire.convert import resource_names, service_to_wire, workload_to_wire
 from mesh.wire.policies import authorization_to_wire
+from tests.unit.mesh.catalogue.objects import changes_between
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "discovery"
 _PACKED = re.compile(r'(\baddress(?:es)?): "((?:[^"\\]|\\.)*)"')
