@@ -204,6 +204,18 @@ async def test_an_intermediate_signs_and_its_chain_is_sent(world: World, monkeyp
     assert chain[0].not_valid_after_utc <= utc_now() + dt.timedelta(seconds=20), "no longer than the control plane allows"
 
 
+async def test_replicas_that_start_at_once_sign_under_one_root(world: World) -> None:
+    world.write(*SHOP)
+    async with world.running() as one, world.running() as other:
+        for plane in (one, other):
+            await plane.ready()
+        chains = [parse_chain(await plane.sign(certificate_request(csr(P256)), f"Bearer {world.token()}")) for plane in (one, other)]
+    assert chains[0][1] == chains[1][1]
+    for leaf, root in chains:
+        leaf.verify_directly_issued_by(root)
+    assert chains[0][0].serial_number != chains[1][0].serial_number
+
+
 def test_an_authority_that_has_ended_signs_nothing() -> None:
     ended = authority("ended", now=utc_now(), ends=dt.timedelta(seconds=-1))
     with pytest.raises(RemoteProtocolError, match="certificate ended") as refused:
