@@ -7,20 +7,25 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from envoy.service.discovery.v3 import discovery_pb2
+from google.protobuf.any_pb2 import Any
 from google.protobuf.message import DecodeError
+from google.protobuf.wrappers_pb2 import UInt32Value
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from controlplane.certificates import asked_identity
 from controlplane.requests import read_csr
-from controlplane.resources import NOTHING
+from controlplane.resources import ADDRESS_TYPE, AUTHORIZATION_TYPE
 from controlplane.stream import Stream
 from controlplane.tokens import authenticate
 from mesh.errors import ConfigError, CredentialError, RemoteProtocolError
 from mesh.identity import Identity
+from mesh.model import RoutingScope
 from mesh.wire import ca_pb2
 from mesh.wire import workload_pb2 as pb
+from mesh.wire.balancing import MAX_AFFINITY_S, SESSION_AFFINITY
 from mesh.wire.convert import service_from_wire, workload_from_wire
+from tests.unit.controlplane.meshes import SmallMesh, policy, workload
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 IDENTITY = Identity("cluster.local", "shop", "web")
@@ -105,7 +110,7 @@ def test_any_certificate_request(wire: bytes) -> None:
 names = st.text(max_size=8) | st.sampled_from(["*", "/10.0.0.1", "x" * 1101])
 requests = st.builds(
     discovery_pb2.DeltaDiscoveryRequest,
-    type_url=st.sampled_from(["", "type.googleapis.com/istio.workload.Address", "other"]) | st.text(max_size=5),
+    type_url=st.sampled_from(["", ADDRESS_TYPE, AUTHORIZATION_TYPE, "other"]) | st.text(max_size=5),
     resource_names_subscribe=st.lists(names, max_size=4),
     resource_names_unsubscribe=st.lists(names, max_size=4),
     initial_resource_versions=st.dictionaries(names, names, max_size=3),
@@ -113,20 +118,26 @@ requests = st.builds(
 )
 
 
-@given(st.lists(requests, max_size=20))
-def test_any_xds_conversation(conversation: list[object]) -> None:
+def mesh_of_two() -> SmallMesh:
+    mesh = SmallMesh(scopes={"n1": frozenset({"ns/a"})})
+    mesh.put(workload("Kubernetes//Pod/shop/web-1", 1), policy("a"))
+    return mesh
+
+
+@given(st.lists(requests, max_size=20), st.sampled_from([None, "n1"]))
+def test_any_xds_conversation(conversation: list[object], node: str | None) -> None:
     """One response a type is under way at most, whatever the client says; the only way out is RemoteProtocolError."""
     count = iter(range(1, 1000))
-    stream = Stream(lambda: str(next(count)))
+    stream = Stream(lambda: str(next(count)), mesh_of_two(), node)
     for request in conversation:
         try:
-            stream.receive(request, NOTHING)
+            stream.receive(request)
         except RemoteProtocolError:
             return
-        sent = [type_url for type_url, _, _ in stream.responses(NOTHING)]
+        sent = [response.type_url for response in stream.responses()]
         assert len(sent) == len(set(sent))
         assert set(sent) <= stream.outstanding.keys()
-        assert stream.responses(NOTHING) == []
+        assert stream.responses() == []
 
 
 @given(st.binary())
@@ -158,16 +169,59 @@ ports = st.lists(st.builds(pb.Port, service_port=st.integers(0, 2**32 - 1), targ
         addresses=st.lists(st.binary(max_size=17), max_size=3),
         tunnel_protocol=st.integers(0, 9),
         services=st.dictionaries(short, st.builds(pb.PortList, ports=ports), max_size=2),
+        hostname=short,
+        authorization_policies=st.lists(short | st.just("shop/a"), max_size=2),
+        locality=st.builds(pb.Locality, region=short, zone=short, subzone=short),
+        capacity=st.none() | st.builds(UInt32Value, value=st.integers(0, 2**32 - 1)),
     )
 )
 def test_any_workload_is_refused_by_field_or_is_whole(wire: pb.Workload) -> None:
     try:
-        workload = workload_from_wire(wire, "cluster.local")
+        read = workload_from_wire(wire, "cluster.local")
     except ConfigError as error:
         refused = error
     else:
-        assert str(workload.identity).count("/") == 6
-        assert all(ip.version == 4 or ip.ipv4_mapped is None for ip in workload.addresses)
+        assert str(read.identity).count("/") == 6
+        assert all(ip.version == 4 or ip.ipv4_mapped is None for ip in read.addresses)
+        assert all(key.count("/") == 1 for key in read.policies)
         return
     assert refused.key.startswith("workload.")
+    assert len(str(refused)) < 1000
+
+
+@given(
+    st.builds(
+        pb.Service,
+        name=short,
+        namespace=short | st.just("shop"),
+        hostname=short | st.just("web"),
+        ports=ports,
+        subject_alt_names=st.lists(short | st.just(str(IDENTITY)), max_size=2),
+        load_balancing=st.builds(
+            pb.LoadBalancing,
+            routing_preference=st.lists(st.integers(0, 9), max_size=9),
+            mode=st.integers(0, 5),
+            health_policy=st.integers(0, 3),
+        ),
+        extensions=st.lists(
+            st.builds(
+                pb.Extension,
+                name=short | st.just(SESSION_AFFINITY),
+                config=st.builds(Any, type_url=st.just("x/istio.workload.SessionAffinity") | short, value=st.binary(max_size=6)),
+            ),
+            max_size=2,
+        ),
+    )
+)
+def test_any_service_is_refused_by_field_or_is_whole(wire: pb.Service) -> None:
+    try:
+        read = service_from_wire(wire)
+    except ConfigError as error:
+        refused = error
+    else:
+        assert read.key.count("/") == 1
+        assert 0 <= read.load_balancing.affinity_s <= MAX_AFFINITY_S
+        assert len(read.load_balancing.preference) <= len(RoutingScope)
+        return
+    assert refused.key.startswith("service.")
     assert len(str(refused)) < 1000

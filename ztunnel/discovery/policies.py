@@ -16,6 +16,9 @@ UNREAD = ""
 # What a decision waits for under this name is the first answer about policies. No resource is called so: names are printable.
 POLICIES = "\0policies"
 
+# What a resource without a name goes by here.
+NAMELESS = "(without a name)"
+
 
 @dataclass(frozen=True, slots=True)
 class PolicyUpsert:
@@ -76,7 +79,7 @@ class Policies:
         return {**self._versions, **unread}
 
     def apply(self, update: PolicyUpdate) -> bool:
-        """Takes over one response, whole; returns whether a ruling may differ from now on."""
+        """Takes over one response, whole; returns whether a ruling may differ from now on. Before the first there was none."""
         changed = False
         for name in map(_bounded, update.removed):
             changed |= self._remove(name)
@@ -84,7 +87,6 @@ class Policies:
             changed |= self._put(upsert)
         for name, reason in update.refused.items():
             changed |= self._refuse(_bounded(name), reason)
-        changed |= not self.synced
         self.synced = True
         return changed
 
@@ -165,5 +167,5 @@ def _namespace(key: str) -> str:
 
 
 def _bounded(name: str) -> str:
-    """No policy that could be read has a longer name."""
-    return name[:MAX_NAME_LENGTH]
+    """No policy that could be read has a longer name, or none."""
+    return name[:MAX_NAME_LENGTH] or NAMELESS

@@ -7,7 +7,7 @@ import pytest
 from mesh.model import SocketAddress
 from mesh.policy.evaluation import Grounds, PolicyBook
 from mesh.policy.model import Authorization, Connection, PolicyAction, PolicyScope
-from ztunnel.discovery.policies import UNREAD, Policies, PolicyUpdate, PolicyUpsert
+from ztunnel.discovery.policies import NAMELESS, UNREAD, Policies, PolicyUpdate, PolicyUpsert
 
 CONNECTION = Connection(SocketAddress(ip_address("10.0.2.1"), 0), None, SocketAddress(ip_address("10.0.1.1"), 8080))
 
@@ -31,11 +31,10 @@ def allowed(policies: Policies, namespace: str = "shop", listed: tuple[str, ...]
     return policies.decide(CONNECTION, namespace, listed).allowed
 
 
-def test_the_first_answer_is_a_change_even_when_it_says_that_there_are_none(policies: Policies) -> None:
+def test_the_first_answer_counts_even_when_it_says_that_there_are_none(policies: Policies) -> None:
     assert not policies.synced
-    assert policies.apply(told())
+    assert not policies.apply(told()), "no decision was made without it"
     assert policies.synced
-    assert not policies.apply(told())
 
 
 def test_a_policy_is_taken_replaced_and_removed(policies: Policies) -> None:
@@ -52,11 +51,17 @@ def test_a_policy_is_taken_replaced_and_removed(policies: Policies) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "denied"), [("shop/a", {"shop"}), ("root/a", {"shop", "bank", "root"}), ("nonsense", {"shop", "bank", "root"})]
+    ("name", "denied"),
+    [
+        ("shop/a", {"shop"}),
+        ("root/a", {"shop", "bank", "root"}),
+        ("nonsense", {"shop", "bank", "root"}),
+        (NAMELESS, {"shop", "bank", "root"}),
+    ],
 )
 def test_what_was_refused_and_never_held_denies_wherever_it_may_hold(policies: Policies, name: str, denied: set[str]) -> None:
     policies.apply(told())
-    assert policies.apply(told(refused=(name,)))
+    assert policies.apply(told(refused=("" if name == NAMELESS else name,)))
     assert {namespace for namespace in ("shop", "bank", "root") if not allowed(policies, namespace)} == denied
     ruling = policies.decide(CONNECTION, "shop" if "shop" in denied else "root", ())
     assert (ruling.policy, ruling.reason) == (name, Grounds.NOT_HELD)
