@@ -81,9 +81,10 @@ class OfferBook:
         if offer is not None:
             self._announce(offer)
         names = {service.key for one in versions for service in one.services}
-        rivals = (owners_before | self._owners(versions)) - {None}
-        others = [self._offer(claimant, known).services[claimant.position].key for claimant in rivals if claimant is not None]
-        return OfferChange(frozenset((*names, *others)), tuple(self._reselected(known, offer, rivals)))
+        owners = owners_before | self._owners(versions)
+        names.update(self._offer(owner, known).services[owner.position].key for owner in owners)
+        rivals = {owner.origin for owner in owners} - {origin}
+        return OfferChange(frozenset(names), (*self._reselected(known, offer), *(self.by_origin[rival] for rival in rivals)))
 
     def service(self, key: str) -> Service | None:
         """Returns a service as the mesh sees it: with those of its addresses that are not another's."""
@@ -108,18 +109,16 @@ class OfferBook:
         assert withdrawn is not None
         return withdrawn
 
-    def _owners(self, offers: list[Offer]) -> set[Claimant | None]:
+    def _owners(self, offers: list[Offer]) -> set[Claimant]:
+        """Returns who owns the names and addresses that these offers want."""
         services = [service for offer in offers for service in offer.services]
-        of_names = {self._names.owner(service.key) for service in services}
-        return of_names | {self._addresses.owner((service.network, ip)) for service in services for ip in service.addresses}
+        owners = {self._names.owner(service.key) for service in services}
+        owners |= {self._addresses.owner((service.network, ip)) for service in services for ip in service.addresses}
+        return {owner for owner in owners if owner is not None}
 
-    def _reselected(self, known: Offer | None, offer: Offer | None, rivals: set[Claimant | None]) -> Iterator[Offer]:
-        alike = known is not None and offer is not None and _selects_alike(known, offer)
-        if not alike:
+    def _reselected(self, known: Offer | None, offer: Offer | None) -> Iterator[Offer]:
+        if known is None or offer is None or not _selects_alike(known, offer):
             yield from (one for one in (known, offer) if one is not None)
-        origins = {claimant.origin for claimant in rivals if claimant is not None}
-        changed = known or offer
-        yield from (self.by_origin[origin] for origin in origins if origin in self.by_origin and changed and origin != changed.origin)
 
     def _announce(self, offer: Offer) -> None:
         self.by_origin[offer.origin] = offer
@@ -143,5 +142,5 @@ class OfferBook:
 
 
 def _selects_alike(one: Offer, other: Offer) -> bool:
-    names = tuple(service.key for service in one.services), tuple(service.key for service in other.services)
-    return one.selector == other.selector and one.ports == other.ports and names[0] == names[1]
+    same_names = [service.key for service in one.services] == [service.key for service in other.services]
+    return same_names and one.selector == other.selector and one.ports == other.ports
