@@ -61,24 +61,23 @@ def kept(client: str, names: Sequence[str], weights: Sequence[int]) -> int:
 
 
 def _share(scope: RoutingScope, source: Workload, workload: Workload) -> bool:
-    """What is not known is not shared; the network without a name is one like any other."""
+    """A place or network without a name is one like any other: where nodes have zones and no regions, all are of one region.
+
+    A node that is not known is nobody's.
+    """
     match scope:
         case RoutingScope.REGION:
-            return _same(source.locality.region, workload.locality.region)
+            return source.locality.region == workload.locality.region
         case RoutingScope.ZONE:
-            return _same(source.locality.zone, workload.locality.zone)
+            return source.locality.zone == workload.locality.zone
         case RoutingScope.SUBZONE:
-            return _same(source.locality.subzone, workload.locality.subzone)
+            return source.locality.subzone == workload.locality.subzone
         case RoutingScope.NODE:
-            return _same(source.node, workload.node) and source.cluster == workload.cluster
+            return bool(source.node) and source.node == workload.node and source.cluster == workload.cluster
         case RoutingScope.CLUSTER:
-            return _same(source.cluster, workload.cluster)
+            return source.cluster == workload.cluster
         case RoutingScope.NETWORK:
             return source.network == workload.network
-
-
-def _same(one: str, other: str) -> bool:
-    return bool(one) and one == other
 
 
 def _step(length: int) -> int:

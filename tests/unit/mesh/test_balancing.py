@@ -1,7 +1,6 @@
 """Preferences, weights and affinity: tables for each rule, and what holds for all inputs."""
 
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -51,10 +50,23 @@ def test_scopes_are_counted_from_the_first_that_is_shared(preference: tuple[Rout
     assert rank(SOURCE, other, preference) == shared
 
 
+@pytest.mark.parametrize("scope", [REGION, ZONE, SUBZONE])
+def test_a_place_without_a_name_is_one_place(scope: RoutingScope) -> None:
+    """Nodes that have zones and no regions share their zones."""
+    assert rank(workload("source"), workload("a"), (scope,)) == 1
+    assert rank(workload("source", "/z1"), workload("a", "/z1"), (REGION, ZONE)) == 2
+    assert rank(workload("source", "/z1"), workload("a", "/z2"), (REGION, ZONE)) == 1
+
+
+def test_without_any_place_there_are_still_nodes() -> None:
+    assert rank(workload("source", node="n1"), workload("a", node="n1"), (REGION, ZONE, SUBZONE, NODE)) == 4
+    assert rank(workload("source", node="n1"), workload("a", node="n2"), (REGION, ZONE, SUBZONE, NODE)) == 3
+
+
 @pytest.mark.parametrize("scope", [REGION, ZONE, SUBZONE, NODE])
-def test_what_is_not_known_is_not_shared(scope: RoutingScope) -> None:
-    assert rank(workload("source"), workload("a"), (scope,)) == 0
+def test_nobody_shares_anything_with_an_unknown_source_nor_with_an_unknown_node(scope: RoutingScope) -> None:
     assert rank(None, SOURCE, (scope,)) == 0
+    assert rank(workload("source"), workload("a"), (NODE,)) == 0
 
 
 NEAR, ZONAL, FAR = workload("near", "r1/z1", "n1"), workload("zonal", "r1/z1", "n2"), workload("far", "r2/z9", "n9")
@@ -135,7 +147,3 @@ def test_only_clients_of_an_endpoint_that_went_move() -> None:
     after = {client: "ab"[kept(client, "ab", [1, 1])] for client in clients}
     assert all(after[client] == was for client, was in before.items() if was != "c")
     assert {after[client] for client, was in before.items() if was == "c"} == {"a", "b"}
-
-
-def test_unknown_scopes_end_the_count_even_when_later_ones_are_shared() -> None:
-    assert rank(replace(SOURCE, locality=Locality()), NEAR, (REGION, NODE)) == 0
