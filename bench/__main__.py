@@ -1,4 +1,4 @@
-"""Measures no mesh, a pair of Envoys and ours in one run, by turns, in the lab.
+"""Measures no mesh, a pair of Envoys and ours in one run, by turns, in the lab; and ours in a large cluster that is only manifests.
 
     python -m bench [--rows GLOB] [--repeat 3] [--seconds 3] [--modes none,envoy,ours] [--out bench/results]
         [--capture ebpf|iptables]
@@ -19,7 +19,8 @@ from bench import in_lab, plot
 from bench.alternate import Mode, Samples, measure
 from bench.load import LoadFailed
 from bench.process import NotReady, resident_mb
-from bench.rows import Load, select
+from bench.rows import Load, Row, select, select_scale
+from bench.scale.measure import measure_scale
 from bench.summary import summarise, table, to_json
 from lab.errors import LabError
 from lab.options import CAPTURE_MODES
@@ -39,30 +40,37 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--capture", choices=CAPTURE_MODES, default="ebpf")
     arguments = parser.parse_args()
-    loads = select(arguments.rows)
-    if not loads:
+    loads, scale = select(arguments.rows), select_scale(arguments.rows)
+    if not (loads or scale):
         parser.error(f"--rows {arguments.rows}: no row has such a name")
     try:
-        run(loads, arguments)
+        run(loads, scale, arguments)
     except (LabError, LoadFailed, NotReady) as error:
         sys.exit(str(error))
 
 
-def run(loads: tuple[Load, ...], arguments: argparse.Namespace) -> None:
+def run(loads: tuple[Load, ...], scale: tuple[Row, ...], arguments: argparse.Namespace) -> None:
     started = time.monotonic()
-    with in_lab.modes(arguments.modes.split(","), arguments.capture) as modes:
+    modes = arguments.modes.split(",")
+    samples, memory = in_the_lab(loads, modes, arguments) if loads else ({}, [])
+    large = scale if "ours" in modes else ()
+    samples = {**samples, **measure_scale(large, arguments.repeat)}
+    report([*(row for load in loads for row in load.rows), *large], samples, modes if loads else ["ours"], arguments.out)
+    print(*memory, conditions(arguments, time.monotonic() - started), sep="\n")
+
+
+def in_the_lab(loads: tuple[Load, ...], names: list[str], arguments: argparse.Namespace) -> tuple[Samples, list[str]]:
+    """Returns the samples of all modes, and what memory the proxies have at the end."""
+    with in_lab.modes(names, arguments.capture) as modes:
         samples = measure(loads, modes, arguments.repeat, arguments.seconds)
-        if "ours" in [mode.name for mode in modes]:
+        if "ours" in names:
             in_lab.expect_tunnelled()
-        memory = [resident(mode) for mode in modes if mode.proxies]
-    report(loads, samples, [mode.name for mode in modes], arguments.out)
-    print(*memory, sep="\n")
-    print(conditions(arguments, time.monotonic() - started))
+        return samples, [resident(mode) for mode in modes if mode.proxies]
 
 
-def report(loads: tuple[Load, ...], samples: Samples, modes: list[str], directory: Path) -> None:
+def report(rows: list[Row], samples: Samples, modes: list[str], directory: Path) -> None:
     """Prints the table; writes the JSON and the picture."""
-    results = summarise([row for load in loads for row in load.rows], samples)
+    results = summarise(rows, samples)
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "latest.json").write_text(json.dumps(to_json(results), indent=2) + "\n")
     plot.write(results, directory / "latest.png")

@@ -12,7 +12,7 @@ COLUMNS = 4
 
 
 def write(results: Sequence[Result], path: Path) -> None:
-    """A PNG with one small chart for each row: the medians by mode, the range as a whisker, the target relative to Envoy dashed."""
+    """A PNG with one small chart for each row: the medians by mode, the range as a whisker, the target dashed."""
     mpl.use("Agg")
     from matplotlib import pyplot
 
@@ -37,7 +37,10 @@ def _draw(chart: "mpl.axes.Axes", result: Result) -> None:
     ]
     chart.bar(modes, medians, yerr=whiskers, color=[COLOURS[mode] for mode in modes], capsize=3)
     row = result.row
+    bound = row.limit
     if row.target is not None and "envoy" in result.figures:
-        chart.axhline(row.target * result.figures["envoy"].median, linestyle="--", color="black", linewidth=0.8)
+        bound = row.target * result.figures["envoy"].median
+    if bound is not None:
+        chart.axhline(bound, linestyle="--", color="black", linewidth=0.8)
     chart.set_title(f"{row.name} ({row.unit}), {row.better} is better", fontsize=8)
     chart.tick_params(labelsize=7)

@@ -3,7 +3,7 @@
 import contextlib
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 READY_TIMEOUT_S = 20
@@ -17,10 +17,10 @@ class NotReady(Exception):
 
 
 @contextlib.contextmanager
-def running(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Runs a program until the block ends; its output goes to `log`."""
+def running(command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """Runs a program until the block ends; its output goes to `log`. Its environment is ours where none is given."""
     with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment)
     try:
         yield process
     finally:
@@ -56,6 +56,15 @@ def listening_ports(enter: Sequence[str]) -> set[int]:
 
 def resident_mb(pid: int) -> float:
     """VmRSS of a process in MB (1 MB = 1,000,000 bytes)."""
+    return _memory_mb(pid, "VmRSS")
+
+
+def peak_mb(pid: int) -> float:
+    """The most that VmRSS ever was."""
+    return _memory_mb(pid, "VmHWM")
+
+
+def _memory_mb(pid: int, field: str) -> float:
     status = Path(f"/proc/{pid}/status").read_text()
-    line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
+    line = next(line for line in status.splitlines() if line.startswith(f"{field}:"))
     return int(line.split()[1]) * 1024 / 1e6

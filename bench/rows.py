@@ -14,12 +14,14 @@ class Row:
 
     Args:
         target: what the ratio ours / envoy must reach (better "higher") or stay under ("lower"); None where none was set.
+        limit: the same for our figure itself, where there is nothing to compare with.
     """
 
     name: str
     unit: str
     better: Better
     target: float | None = None
+    limit: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,21 @@ LOADS: tuple[Load, ...] = (
     NewConnections(64),
     Memory(),
 )
+
+# What a large cluster takes of the control plane and of a node; bench.scale measures it. Nobody else is measured beside it.
+SCALE: tuple[Row, ...] = (
+    Row("scale-ready", "s", "lower", limit=60),
+    Row("scale-memory", "MB", "lower", limit=1500),
+    Row("scale-propagation-p99", "ms", "lower", limit=200),
+    Row("scale-ztunnel-memory", "MB more", "lower", limit=10),
+    Row("scale-decision", "µs", "lower", limit=200),
+    Row("scale-signing", "CSRs/s/core", "higher", limit=500),
+)
+
+
+def select_scale(pattern: str) -> tuple[Row, ...]:
+    """The rows of the large cluster whose names match the shell pattern."""
+    return tuple(row for row in SCALE if fnmatch.fnmatchcase(row.name, pattern))
 
 
 def select(pattern: str) -> tuple[Load, ...]:

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.rows import Better, Row
+from bench.rows import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +32,19 @@ class Result:
 
     @property
     def passed(self) -> bool | None:
-        """Whether the target is reached; None without a target or a ratio."""
-        if self.ratio is None or self.row.target is None:
+        """Whether the target or the limit is reached; None where there is none, or nothing to hold against it."""
+        value, bound = self.ratio, self.row.target
+        if self.row.limit is not None:
+            value, bound = self.figures["ours"].median if "ours" in self.figures else None, self.row.limit
+        if value is None or bound is None:
             return None
-        return self.ratio >= self.row.target if self.row.better == "higher" else self.ratio <= self.row.target
+        return value >= bound if self.row.better == "higher" else value <= bound
 
 
 def summarise(rows: Iterable[Row], samples: Mapping[tuple[str, str], Sequence[float]]) -> list[Result]:
     """Args: samples: by (row name, mode), a value per repetition."""
     modes = list(dict.fromkeys(mode for _, mode in samples))
-    return [Result(row, {mode: _figure(samples[row.name, mode]) for mode in modes}) for row in rows]
+    return [Result(row, {mode: _figure(samples[row.name, mode]) for mode in modes if (row.name, mode) in samples}) for row in rows]
 
 
 def to_json(results: Iterable[Result]) -> list[dict[str, object]]:
@@ -50,7 +53,7 @@ def to_json(results: Iterable[Result]) -> list[dict[str, object]]:
 
 
 def table(results: Sequence[Result], modes: Sequence[str]) -> str:
-    """An aligned table: medians by mode, ratio ours / envoy, and the target with a mark."""
+    """An aligned table: medians by mode, ratio ours / envoy, and the target (of the ratio, or of ours alone) with a mark."""
     header = ["row", "unit", *modes, "ours/envoy", "target", ""]
     lines = [header, *(_cells(result, modes) for result in results)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
@@ -64,18 +67,21 @@ def _figure(values: Sequence[float]) -> Figure:
 def _json_row(result: Result) -> dict[str, object]:
     figures = {mode: {"median": figure.median, "min": figure.min, "max": figure.max} for mode, figure in result.figures.items()}
     row = result.row
-    return {"name": row.name, "unit": row.unit, "better": row.better, "target": row.target, "ratio": result.ratio, **figures}
+    head: dict[str, object] = {"name": row.name, "unit": row.unit, "better": row.better}
+    bound = {"limit": row.limit} if row.limit is not None else {"target": row.target, "ratio": result.ratio}
+    return {**head, **bound, **figures}
 
 
 def _cells(result: Result, modes: Sequence[str]) -> list[str]:
-    medians = [_number(result.figures[mode].median) for mode in modes]
+    medians = [_number(result.figures[mode].median) if mode in result.figures else "-" for mode in modes]
     ratio = f"{result.ratio:.2f}" if result.ratio is not None else "-"
     mark = {True: "pass", False: "MISS", None: ""}[result.passed]
-    return [result.row.name, result.row.unit, *medians, ratio, _target(result.row.target, result.row.better), mark]
+    return [result.row.name, result.row.unit, *medians, ratio, _bound(result.row), mark]
 
 
-def _target(target: float | None, better: Better) -> str:
-    return "-" if target is None else f"{'>=' if better == 'higher' else '<='} {target:g}"
+def _bound(row: Row) -> str:
+    bound = row.target if row.limit is None else row.limit
+    return "-" if bound is None else f"{'>=' if row.better == 'higher' else '<='} {_number(bound)}"
 
 
 def _number(value: float) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.rows import LOADS, Row, select
+from bench.rows import LOADS, SCALE, Row, select, select_scale
 from bench.summary import Figure, summarise, table, to_json
 
 FAST = Row("requests-16", "requests/s", "higher", 0.8)
@@ -57,12 +57,43 @@ def test_table() -> None:
     ]
 
 
+ALONE = Row("scale-ready", "s", "lower", limit=60)
+
+
+@pytest.mark.parametrize(("ours", "passed"), [(60.0, True), (60.1, False)])
+def test_a_limit_is_of_our_figure_itself(ours: float, passed: bool) -> None:
+    [result] = summarise([ALONE], {(ALONE.name, "ours"): [ours]})
+    assert result.passed is passed
+
+
+def test_rows_of_ours_alone_line_up_with_the_others() -> None:
+    results = summarise([FAST, ALONE], samples(FAST, [20_000.0], [14_000.0]) | {(ALONE.name, "ours"): [17.0]})
+    assert table(results, ["none", "envoy", "ours"]).splitlines() == [
+        "row          unit        none   envoy    ours  ours/envoy  target",
+        "requests-16  requests/s     1  20,000  14,000        0.70  >= 0.8  MISS",
+        "scale-ready  s              -       -      17           -   <= 60  pass",
+    ]
+    assert to_json(results)[1] == {
+        "name": "scale-ready",
+        "unit": "s",
+        "better": "lower",
+        "limit": 60,
+        "ours": {"median": 17.0, "min": 17.0, "max": 17.0},
+    }
+
+
 def test_every_row_has_its_own_name() -> None:
-    names = [row.name for load in LOADS for row in load.rows]
-    assert len(names) == len(set(names)) == 16
+    names = [*(row.name for load in LOADS for row in load.rows), *(row.name for row in SCALE)]
+    assert len(names) == len(set(names)) == 22
 
 
 def test_selection_takes_the_loads_that_make_the_rows() -> None:
     assert [load.rows[0].name for load in select("p99-*")] == ["requests-1", "requests-16", "requests-64", "requests-256"]
     assert select("memory") == (LOADS[-1],)
     assert select("nothing") == ()
+
+
+def test_selection_of_the_large_cluster() -> None:
+    assert select_scale("scale-*") == SCALE
+    assert [row.name for row in select_scale("*-memory")] == ["scale-memory", "scale-ztunnel-memory"]
+    assert select("scale-*") == ()
