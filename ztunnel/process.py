@@ -70,9 +70,11 @@ class Process:
         ways, dry_run = LocalWays(), DryRun()
         self._upkeep = Upkeep(self._engine, self._reports, ways, self._pump.drain)
         self._hostnames = Hostnames(self._upkeep.invalidate)
-        self._discovery = Discovery(settings.node, settings.control_plane, self._upkeep.invalidate, enforce=self._enforce)
         self._certificates = CertificateKeeper(self._fetch, self._engine)
         self._trust = TrustFiles(settings.control_plane.root_cert, settings.control_plane.crl_path, self._certificates.believe)
+        self._discovery = Discovery(
+            settings.node, settings.control_plane, self._upkeep.invalidate, enforce=self._enforce, roots=lambda: self._trust.read().roots
+        )
         around = Surroundings(
             settings.node,
             self._discovery.store,
@@ -152,6 +154,7 @@ class Process:
             "agent": {"connected": self._zds.connected, "snapshot_received": self._zds.snapshot_received},
             "engine": dump.dump_engine(self._engine.name, self._engine.state()),
             "pods": dump.dump_pods(self._pods, lambda pod: dump.effective_policies(pod, store.workload(pod.workload_uid), policies)),
+            "trust": dump.dump_trust(self._trust.believed),
             "certificates": dump.dump_certificates(self._certificates.held(), self._certificates.missing(), time.time()),
             "workloads": workloads,
             "services": services,

@@ -7,6 +7,7 @@ from typing import Any
 from mesh.model import Service, Workload
 from mesh.policy.model import Authorization, Match, ServiceAccountMatch, TextMatch, TextMatchKind
 from ztunnel.certificates.request import Certificate, printable_time
+from ztunnel.certificates.trust import Trust, read_lists, read_roots
 from ztunnel.discovery.policies import Policies
 from ztunnel.discovery.store import Resource
 from ztunnel.engine.interface import Counters, EngineState
@@ -61,6 +62,13 @@ def dump_policies(policies: Iterable[Authorization]) -> list[Json]:
         }
         for policy in sorted(policies, key=lambda policy: policy.key)
     ]
+
+
+def dump_trust(trust: Trust | None) -> Json:
+    """Returns the roots that are believed and how many certificates are revoked; both empty before there was a bundle."""
+    roots = read_roots(trust.roots) if trust else []
+    shown = [{"subject": root.subject.rfc4514_string(), "serial": f"{root.serial_number:x}"} for root in roots]
+    return {"roots": shown, "revoked": sum(map(len, read_lists(trust.revoked))) if trust else 0}
 
 
 def dump_certificates(held: Mapping[str, Certificate], missing: Iterable[str], now_s: float) -> list[Json]:

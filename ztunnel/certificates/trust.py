@@ -34,7 +34,7 @@ def read_trust(roots: bytes, revoked: bytes) -> Trust:
         CredentialError: which of the two cannot be used, and why.
     """
     authorities = read_roots(roots)
-    for one in _read_lists(revoked):
+    for one in read_lists(revoked):
         claimed = [authority for authority in authorities if _claims(one, authority)]
         if claimed and not any(_signed_by(one, authority) for authority in claimed):
             raise CredentialError(f"revocation lists: {one.issuer.rfc4514_string()[:256]} has not signed its list")
@@ -64,7 +64,7 @@ def why_untrusted(chain: bytes, trust: Trust) -> str:
     certificates, roots = x509.load_pem_x509_certificates(chain), read_roots(trust.roots)
     if not any(issued(certificates[-1], root) for root in roots):
         return "its root has left the trust bundle"
-    lists = _read_lists(trust.revoked)
+    lists = read_lists(trust.revoked)
     for certificate, above in zip(certificates, (*certificates[1:], None), strict=True):
         issuers = [above] if above is not None else [root for root in roots if issued(certificate, root)]
         for one in lists:
@@ -82,7 +82,8 @@ def issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     return True
 
 
-def _read_lists(pem: bytes) -> list[x509.CertificateRevocationList]:
+def read_lists(pem: bytes) -> list[x509.CertificateRevocationList]:
+    """Reads revocation lists, none of them in an empty file. Raises CredentialError."""
     try:
         lists = [x509.load_pem_x509_crl(block) for block in split_pem(pem, "X509 CRL")]
         for one in lists:

@@ -30,7 +30,8 @@ class TrustFiles:
         self._lists = lists
         self._changed = changed
         self._seen: tuple[bytes, bytes] | None = None
-        self._trust: Trust | None = None
+        # The last good content; None before there was any.
+        self.believed: Trust | None = None
         self._trouble = ""
 
     async def run(self) -> None:
@@ -53,10 +54,10 @@ class TrustFiles:
         except CredentialError as error:
             if str(error) != self._trouble:
                 self._trouble = str(error)
-                log.error("trust not read", reason=self._trouble, kept=self._trust is not None)
-        if self._trust is None:
+                log.error("trust not read", reason=self._trouble, kept=self.believed is not None)
+        if self.believed is None:
             raise CredentialError(self._trouble)
-        return self._trust
+        return self.believed
 
     def _look(self) -> None:
         content = (_read(self._roots, None), b"" if self._lists is None else _read(self._lists, b""))
@@ -64,8 +65,8 @@ class TrustFiles:
             return
         trust = read_trust(*content)
         self._seen, self._trouble = content, ""
-        if trust != self._trust:
-            self._trust = trust
+        if trust != self.believed:
+            self.believed = trust
             log.info("trust read", roots_bytes=len(trust.roots), revoked_bytes=len(trust.revoked))
             self._changed(trust)
 

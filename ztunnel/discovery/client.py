@@ -35,6 +35,7 @@ class Discovery:
         changed: called when something that decisions were made from means something else now.
         enforce: called when what connections were let in by means something else now: policies, or the pods of this node.
         clock: seconds, monotonic.
+        roots: whom to believe when connecting, PEM; may raise CredentialError. None: the trust bundle's file as it is then.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Discovery:
         demand: Demand | None = None,
         clock: Callable[[], float] = time.monotonic,
         enforce: Callable[[], None] = lambda: None,
+        roots: Callable[[], bytes] | None = None,
     ) -> None:
         self.store = Store()
         self.policies = Policies(PolicyBook(node.trust_domain, node.trust_domain_aliases), node.root_namespace)
@@ -53,6 +55,7 @@ class Discovery:
         self.synced = False
         self._node = node
         self._control_plane = control_plane
+        self._roots = roots
         self._changed = changed
         self._enforce = enforce
         self._demand = Demand() if demand is None else demand
@@ -128,7 +131,8 @@ class Discovery:
     async def session(self) -> None:
         """Holds one stream. Raises one of CALL_ERRORS when it breaks; returns when the control plane ends it."""
         metadata = bearer(self._control_plane.auth_token)
-        async with open_channel(self._control_plane, self._control_plane.xds) as channel:
+        roots = None if self._roots is None else self._roots()
+        async with open_channel(self._control_plane, self._control_plane.xds, roots) as channel:
             method = StreamStreamMethod(channel, METHOD, xds.DeltaDiscoveryRequest, xds.DeltaDiscoveryResponse)
             async with method.open(metadata=metadata) as stream:
                 async with asyncio.timeout(CONNECT_TIMEOUT_S):

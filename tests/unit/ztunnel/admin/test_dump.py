@@ -6,10 +6,12 @@ from ipaddress import ip_network
 from mesh.identity import Identity
 from mesh.policy.model import Authorization, Match, PolicyAction, PolicyScope, ServiceAccountMatch, TextMatch, TextMatchKind
 from tests.unit.ztunnel.fakes import policies_of, policies_told, service, workload
+from tests.unit.ztunnel.pki import Root
 from ztunnel.admin import dump
 from ztunnel.admin.readiness import obstacles
 from ztunnel.certificates.request import Certificate
 from ztunnel.certificates.schedule import Validity
+from ztunnel.certificates.trust import Trust
 from ztunnel.engine.interface import Counters, Credentials, EngineState
 from ztunnel.pods import LocalPods, PodInfo
 from ztunnel.telemetry.labels import Labels, Party
@@ -103,3 +105,12 @@ def test_readiness_says_what_it_waits_for() -> None:
     assert obstacles(True, True, ()) == ()
     found = obstacles(False, False, ["spiffe://cluster.local/ns/shop/sa/buyer"])
     assert [reason.split()[1] for reason in found] == ["control", "agent", "certificate"]
+
+
+def test_trust_is_told_by_root_and_by_number() -> None:
+    old, new = Root("old"), Root("new")
+    trust = Trust((old.pem + new.pem).encode(), old.revokes(1, 2) + new.revokes(3))
+    shown = dump.dump_trust(trust)
+    assert [root["subject"] for root in shown["roots"]] == ["CN=old", "CN=new"]
+    assert shown["revoked"] == 3
+    assert dump.dump_trust(None) == {"roots": [], "revoked": 0}
