@@ -85,7 +85,7 @@ class SelfMadeAuthority:
         in_force = self._state(now)
         if requested and in_force.stage is not Stage.STEADY:
             request.unlink(missing_ok=True)
-        for generation in set(state.trusted) - set(in_force.trusted):
+        for generation in range(1, min(in_force.trusted)):
             forget_root(self._directory, generation)
 
     def _state(self, now: dt.datetime) -> Rotation:
