@@ -143,7 +143,9 @@ async def test_refusals(world: World, case: Refusal, capsys: pytest.CaptureFixtu
     assert refused.value.code() is case.code
     assert any(reason in (refused.value.details() or "") for reason in case.reason.split("|"))
     log = capsys.readouterr().out
-    assert "certificate_refused" in log
+    (refusal,) = [line for line in log.splitlines() if "certificate_refused" in line]
+    assert "127.0.0.1" in refusal, "who asked, by address"
+    assert case.code is WHO or "node" in refusal, "and by name once that is proven"
     assert authorization is None or authorization.split()[1] not in log
 
 
