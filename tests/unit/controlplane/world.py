@@ -182,7 +182,7 @@ class World:
         source = asyncio.create_task(control_plane.follow_source(stopping))
         try:
             async with self._channel(ports.grpc) as channel:
-                yield Plane(self, channel, ports.readiness)
+                yield Plane(self, channel, ports.readiness, control_plane)
         finally:
             stopping.set()
             await source
@@ -201,6 +201,7 @@ class Plane:
     world: World
     channel: grpc.aio.Channel
     readiness_port: int
+    control_plane: ControlPlane
 
     @asynccontextmanager
     async def stream(self, token: str | None = None) -> AsyncIterator[Client]:
