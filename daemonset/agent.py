@@ -175,8 +175,10 @@ class Agent:
         """Checks captured pods, one after the other, until cancelled."""
         while True:
             await asyncio.sleep(_CHECK_S)
-            for pod in list(self._pods.values()):
-                if pod.stage is Stage.CAPTURED and not pod.busy:
+            for uid in list(self._pods):
+                # Looked up again: while others were checked it may have gone, and its descriptor be that of another pod's namespace.
+                pod = self._pods.get(uid)
+                if pod is not None and pod.stage is Stage.CAPTURED and not pod.busy:
                     await asyncio.sleep(_CHECK_SHARE * await self._check(pod))
 
     async def _check(self, pod: HeldPod) -> float:
