@@ -75,15 +75,17 @@ class ManifestDirectory:
             recursive=False,
         )
         async for events in watch:
-            names = self._named(events)
-            if names or events or time.monotonic() >= self.next_scan:
+            names = named(self.path, (path for _, path in events))
+            if names or (not events and time.monotonic() >= self.next_scan):
                 await self.refresh(names)
+            elif names is None:
+                await self.refresh()
 
-    async def refresh(self, names: frozenset[str] = frozenset()) -> None:
+    async def refresh(self, names: frozenset[str] | None = None) -> None:
         """Reads what changed. What is wrong is logged once, and leaves the last good state as it is.
 
         Args:
-            names: of the files that may have changed; none: any may have.
+            names: of the files that may have changed; None, or none at all: any may have.
         """
         try:
             changed = await asyncio.to_thread(self._look, names)
@@ -105,13 +107,7 @@ class ManifestDirectory:
             self.published = True
             await self.publish(changes)
 
-    def _named(self, events: Iterable[tuple[object, str]]) -> frozenset[str]:
-        """Returns the manifests that the events are about; none where they are about anything else."""
-        paths = [Path(path) for _, path in events]
-        plain = all(path.parent == self.path and is_manifest(path.name) for path in paths)
-        return frozenset(path.name for path in paths) if plain else frozenset()
-
-    def _look(self, names: frozenset[str]) -> frozenset[str]:
+    def _look(self, names: frozenset[str] | None) -> frozenset[str]:
         """Returns the files that are other than they were, come or gone; remembers how they are now.
 
         Raises:
@@ -166,6 +162,17 @@ def _collector_paused() -> Iterator[None]:
         gc.collect()
         gc.freeze()
         gc.enable()
+
+
+def named(directory: Path, changed: Iterable[str]) -> frozenset[str] | None:
+    """Returns the manifests among the paths that changed; None: one is something else, and any manifest may be another by it.
+
+    A mounted ConfigMap changes by a link of another name.
+    """
+    paths = [Path(path) for path in changed]
+    if not all(path.parent == directory and path.name.endswith(SUFFIXES) for path in paths):
+        return None
+    return frozenset(path.name for path in paths if is_manifest(path.name))
 
 
 def is_manifest(name: str) -> bool:

@@ -11,11 +11,10 @@ import watchfiles
 
 from daemonset.reconcile import NetnsId
 from mesh.errors import ConfigError, ConfigErrors
-from mesh.manifests import Manifests, parse_manifests
+from mesh.manifests import SUFFIXES, Manifests, parse_manifests
 from mesh.yaml_documents import MAX_FILE_CHARACTERS
 
 _log = structlog.get_logger(scope="source")
-_SUFFIXES = (".yaml", ".yml")
 # A cluster of our size in one file per object.
 _MAX_FILES = 20_000
 # Files that are written together are read together; a change still acts within a second.
@@ -80,7 +79,7 @@ def _scan(directory: Path) -> _Signature:
     """Lists the manifests; hidden files are none, nor is what is no regular file."""
     found = set()
     for path in directory.iterdir():
-        if path.suffix in _SUFFIXES and not path.name.startswith(".") and path.is_file():
+        if path.suffix in SUFFIXES and not path.name.startswith(".") and path.is_file():
             try:
                 status = path.stat()
             except FileNotFoundError:

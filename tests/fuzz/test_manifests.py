@@ -1,6 +1,7 @@
 """Manifests, hostile: any text is read or refused with ConfigErrors, whole and cut anywhere."""
 
 import copy
+import json
 from typing import Any
 
 import pytest
@@ -170,3 +171,24 @@ def test_a_manifest_cut_anywhere(step: int) -> None:
     for end in range(0, len(text), step):
         read(text[:end])
         read(text[:end] + "\x00" + text[end + 1 :])
+
+
+@given(st.text(max_size=60) | st.text(st.sampled_from('{}[]":,1e.-tfn \\u0'), max_size=60))
+@example("[" * 100_000)
+@example('{"kind": "Pod", "kind": "Pod"}')
+@example("-" + "9" * 5000)
+def test_any_text_as_json(text: str) -> None:
+    try:
+        parse_manifests({"f.json": text})
+    except ConfigErrors:
+        pass
+
+
+@given(objects().filter(lambda data: "<<" not in json.dumps(data)))
+def test_json_is_read_as_the_same_yaml_is(data: dict[str, Any]) -> None:
+    """But for YAML's key that merges."""
+    try:
+        read = parse_manifests({"f.json": json.dumps(data)}).objects
+    except ConfigErrors:
+        return
+    assert read == parse_manifests({"f.yaml": yaml.safe_dump(data)}).objects

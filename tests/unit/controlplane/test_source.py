@@ -7,7 +7,7 @@ import pytest
 import structlog
 
 from controlplane import source
-from controlplane.source import ManifestDirectory, scan
+from controlplane.source import ManifestDirectory, named, scan
 from mesh.catalogue.changes import ObjectChange
 
 NAMESPACE = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n"
@@ -41,6 +41,21 @@ def test_a_change_of_content_changes_the_stamp(tmp_path: Path) -> None:
     assert scan(tmp_path) == before
     (tmp_path / "a.yaml").write_text(NAMESPACE + "#")
     assert scan(tmp_path) != before
+
+
+@pytest.mark.parametrize(
+    ("changed", "names"),
+    [
+        (["/m/a.yaml", "/m/b.json"], {"a.yaml", "b.json"}),
+        (["/m/.a.yaml", "/m/a.yaml"], {"a.yaml"}),
+        (["/m/.a.yaml"], set()),
+        (["/m/..data", "/m/a.yaml"], None),
+        (["/m/sub/a.yaml"], None),
+        ([], set()),
+    ],
+)
+def test_a_change_names_the_files_to_look_at_or_all(changed: list[str], names: set[str] | None) -> None:
+    assert named(Path("/m"), changed) == names
 
 
 async def test_what_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
