@@ -32,6 +32,11 @@ def test_an_authority_of_others() -> None:
     assert settings.authority == AuthoritySettings(Path("/s"), Path("/ca"), Path("/b"), dt.timedelta(seconds=20), dt.timedelta(seconds=3))
 
 
+def test_older_trust_domains_and_the_root_namespace() -> None:
+    settings = parse({**REQUIRED, "TRUST_DOMAIN_ALIASES": "old.example,older.example", "ROOT_NAMESPACE": "mesh"})
+    assert (settings.trust_domain_aliases, settings.root_namespace) == (("old.example", "older.example"), "mesh")
+
+
 @pytest.mark.parametrize(
     ("text", "host", "port"),
     [("[::]:1", "::", 1), (":15012", "::", 15012), ("127.0.0.1:0", "127.0.0.1", 0), ("[fd00::1]:65535", "fd00::1", 65535)],
@@ -49,6 +54,9 @@ def test_addresses(text: str, host: str, port: int) -> None:
         ("READINESS_ADDR", ""),
         ("TRUST_DOMAIN", "a/b"),
         ("TRUST_DOMAIN", ""),
+        ("TRUST_DOMAIN_ALIASES", "old.example,"),
+        ("TRUST_DOMAIN_ALIASES", "a/b"),
+        ("ROOT_NAMESPACE", "a/b"),
         ("CLUSTER_ID", "a/b"),
         ("CLUSTER_DOMAIN", "-x"),
         ("LOG_FORMAT", "xml"),
