@@ -7,9 +7,8 @@ from typing import Protocol
 
 import structlog
 
-from ztunnel.engine.interface import Cause, Counters, Flow
-from ztunnel.local_ways import LocalWays
-from ztunnel.reexamination import reexamine
+from ztunnel.engine.interface import Cause, LiveFlow
+from ztunnel.reexamination import denial_now
 from ztunnel.surroundings import Surroundings
 
 # Changes come in bursts; one look is enough for all that come within this time.
@@ -18,8 +17,6 @@ COALESCE_S = 0.05
 TURN_S = 0.002
 # Each costs about 50 us, and each call a look at every connection.
 CLOSED_AT_ONCE = 500
-# A connection that was on its way when policy changed is open or gone by then: the engine dials for 10 s at most.
-AGAIN_S = 11.0
 
 log = structlog.get_logger(scope="enforcement")
 
@@ -27,11 +24,9 @@ log = structlog.get_logger(scope="enforcement")
 class LiveFlows(Protocol):
     """The part of the engine that this needs."""
 
-    def live_flows(self) -> list[Flow]: ...
+    def live_flows(self) -> list[LiveFlow]: ...
 
-    def close_flows(self, flows: frozenset[Flow], cause: Cause, detail: str) -> None: ...
-
-    def counters(self) -> list[Counters]: ...
+    def close_flows(self, flows: frozenset[LiveFlow], cause: Cause, detail: str) -> None: ...
 
 
 class Enforcement:
@@ -41,13 +36,11 @@ class Enforcement:
         clock: seconds, monotonic.
     """
 
-    def __init__(self, engine: LiveFlows, ways: LocalWays, around: Surroundings, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, engine: LiveFlows, around: Surroundings, clock: Callable[[], float] = time.monotonic) -> None:
         self._engine = engine
-        self._ways = ways
         self._around = around
         self._clock = clock
         self._due = asyncio.Event()
-        self._again: asyncio.TimerHandle | None = None
 
     def changed(self) -> None:
         """Policies, or the pods of this node, mean something else now."""
@@ -55,30 +48,21 @@ class Enforcement:
 
     async def run(self) -> None:
         """Serves until cancelled."""
-        try:
-            while True:
-                await self._due.wait()
-                await asyncio.sleep(COALESCE_S)
-                # What changes from here on is looked at after this.
-                self._due.clear()
-                await self.enforce()
-        finally:
-            if self._again is not None:
-                self._again.cancel()
+        while True:
+            await self._due.wait()
+            await asyncio.sleep(COALESCE_S)
+            # What changes from here on is looked at after this.
+            self._due.clear()
+            await self.enforce()
 
     async def enforce(self) -> None:
         """Closes what is denied now. Gives the loop its turns, and sees what changes meanwhile in the flows still to come."""
         started_s = turn_s = self._clock()
         flows = self._engine.live_flows()
-        self._ways.retain(flows)
-        busy = frozenset(counter.report for counter in self._engine.counters() if counter.opened > counter.closed)
-        denied: dict[str, list[Flow]] = {}
-        unsure = False
-        for flow in flows:
-            finding = reexamine(flow, self._ways, busy, self._around)
-            unsure |= finding.unsure
-            if finding.denied_by:
-                denied.setdefault(finding.denied_by, []).append(flow)
+        denied: dict[str, list[LiveFlow]] = {}
+        for live in flows:
+            if reason := denial_now(live, self._around):
+                denied.setdefault(reason, []).append(live)
             if self._clock() - turn_s >= TURN_S:
                 await asyncio.sleep(0)
                 turn_s = self._clock()
@@ -89,10 +73,3 @@ class Enforcement:
         if denied:
             took_ms = round((self._clock() - started_s) * 1000)
             log.info("connections closed by policy", flows=sum(map(len, denied.values())), live=len(flows), took_ms=took_ms)
-        if unsure:
-            self._look_again()
-
-    def _look_again(self) -> None:
-        if self._again is not None:
-            self._again.cancel()
-        self._again = asyncio.get_running_loop().call_later(AGAIN_S, self.changed)

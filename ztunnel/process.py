@@ -24,7 +24,6 @@ from ztunnel.enforcement import Enforcement
 from ztunnel.engine import make_engine
 from ztunnel.enrolment import Enrolment
 from ztunnel.hostnames import Hostnames
-from ztunnel.local_ways import LocalWays
 from ztunnel.notices import NoticePump
 from ztunnel.pods import LocalPods
 from ztunnel.resolver import Resolver
@@ -67,8 +66,8 @@ class Process:
         self._reports = Reports()
         self._pump = NoticePump()
         self._engine = make_engine(settings.engine, self._pump.wake)
-        ways, dry_run = LocalWays(), DryRun()
-        self._upkeep = Upkeep(self._engine, self._reports, ways, self._pump.drain)
+        dry_run = DryRun()
+        self._upkeep = Upkeep(self._engine, self._reports, self._pump.drain)
         self._hostnames = Hostnames(self._upkeep.invalidate)
         self._certificates = CertificateKeeper(self._fetch, self._engine)
         self._trust = TrustFiles(settings.control_plane.root_cert, settings.control_plane.crl_path, self._certificates.believe)
@@ -83,8 +82,8 @@ class Process:
             self._reports.number,
             addresses_of=self._hostnames.addresses_of,
         )
-        self._enforcement = Enforcement(self._engine, ways, around)
-        self._resolver = Resolver(self._engine, self._discovery, self._hostnames, self._certificates, around, ways, dry_run)
+        self._enforcement = Enforcement(self._engine, around)
+        self._resolver = Resolver(self._engine, self._discovery, self._hostnames, self._certificates, around, dry_run)
         style = FORMATS[settings.logs.format]
         self._access = AccessLog(self._reports, style, output.write, self._pod_name, time.time, lambda: level.allows("info"))
         self._pump.attach(self._engine, self._resolver.miss, self._access)

@@ -1,68 +1,39 @@
 """Whether policy, as it is now, still lets in what it once let in. Pure: no report, no label, no cache is touched."""
 
-from dataclasses import dataclass
-
 from mesh.errors import RemoteProtocolError
 from mesh.identity import Identity
 from mesh.model import IPAddress, SocketAddress
 from ztunnel.admission import admit
 from ztunnel.authority import parse_authority
-from ztunnel.engine.interface import Direction, Flow, Local
-from ztunnel.local_ways import LocalWays
+from ztunnel.engine.interface import Direction, LiveFlow, Local
 from ztunnel.pods import LocalPod
 from ztunnel.surroundings import Surroundings, address_like, source_address, trusted_peer, workload_of
 
 DENIED = 401
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What policy says of a live flow.
+def denial_now(live: LiveFlow, around: Surroundings) -> str:
+    """Decides on live connections anew, by policy alone: that an endpoint is gone, or nobody knows, closes nothing.
 
-    Args:
-        denied_by: the reason when its connections are to be closed, "" when they may go on.
-        unsure: a connection of it may be on its way to where it is denied, and cannot be told from others that are not.
+    Of what a pod opens only that is judged which stayed on this node; what left it is the other node's to close.
+    Returns:
+        the reason when they are to be closed, "" when they may go on.
     """
-
-    denied_by: str = ""
-    unsure: bool = False
-
-
-def reexamine(flow: Flow, ways: LocalWays, busy: frozenset[int], around: Surroundings) -> Finding:
-    """Decides on a live flow anew, by policy alone: that an endpoint is gone, or nobody knows, closes nothing.
-
-    Args:
-        busy: reports with open connections.
-    """
+    flow, action = live
     pod = around.pods.by_number(flow.pod)
     if pod is None:
-        return Finding()
+        return ""
     if flow.direction is Direction.OUTBOUND:
-        return _outbound(flow, pod, ways, busy, around)
+        return _denial_beside(action, pod, around) if isinstance(action, Local) else ""
     identity = trusted_peer(flow.peer, around.node) if flow.direction is Direction.INBOUND_HBONE else None
     try:
         target = parse_authority(flow.destination)
     except RemoteProtocolError:
-        return Finding()
-    return Finding(_denial(source_address(flow.source), identity, target, pod, around))
+        return ""
+    return _denial(source_address(flow.source), identity, target, pod, around)
 
 
-def _outbound(flow: Flow, pod: LocalPod, ways: LocalWays, busy: frozenset[int], around: Surroundings) -> Finding:
-    """Connections that stayed on this node. Those that left it are the other node's to close."""
-    taken = ways.of(flow)
-    if taken is None:
-        return Finding()
-    denials = {way: denial for way in taken.local if (denial := _denial_of(way, pod, around))}
-    if not denials:
-        return Finding()
-    ambiguous = taken.elsewhere or len(denials) < len(taken.local)
-    for way, denial in denials.items():
-        if not ambiguous or way.report in busy:
-            return Finding(denial)
-    return Finding(unsure=True)
-
-
-def _denial_of(way: Local, pod: LocalPod, around: Surroundings) -> str:
+def _denial_beside(way: Local, pod: LocalPod, around: Surroundings) -> str:
     other = around.pods.by_number(way.pod)
     if other is None:
         return ""

@@ -13,7 +13,6 @@ import structlog
 from mesh.identity import Identity, parse_identity
 from ztunnel.decisions import decide, hostnames_of, names_needed
 from ztunnel.engine.interface import Cause, Decision, Flow, Reject, Tunnel
-from ztunnel.local_ways import LocalWays
 from ztunnel.surroundings import Surroundings
 from ztunnel.telemetry.dry_run import DryRun
 from ztunnel.telemetry.reports import OVERFLOW
@@ -73,7 +72,6 @@ class Resolver:
     """One answer for each miss.
 
     Args:
-        ways: told where connections that stay on this node go.
         dry_run: told what policies in dry run would have refused.
     """
 
@@ -84,7 +82,6 @@ class Resolver:
         names: Names,
         keeper: Keeper,
         surroundings: Surroundings,
-        ways: LocalWays,
         dry_run: DryRun,
     ) -> None:
         self._engine = engine
@@ -92,7 +89,6 @@ class Resolver:
         self._names = names
         self._keeper = keeper
         self._around = surroundings
-        self._ways = ways
         self._dry_run = dry_run
         self._turn = 0
         self._group: asyncio.TaskGroup | None = None
@@ -155,7 +151,6 @@ class Resolver:
 
     def _answer(self, flow: Flow, verdict: Verdict) -> None:
         self._dry_run.record(flow, verdict.would_deny)
-        self._ways.note(flow, verdict.decision)
         self._engine.decide(flow, verdict.decision)
 
     def _refuse(self, flow: Flow, cause: Cause, reason: str, report: int = OVERFLOW) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from ztunnel.discovery.client import Discovery
 from ztunnel.engine.interface import Engine
-from ztunnel.local_ways import LocalWays
 from ztunnel.telemetry.reports import Reports
 
 # Nothing here is urgent: strangers are believed for a minute, reports are kept for one.
@@ -20,12 +19,9 @@ class Upkeep:
         drain: handles what the engine has noticed so far.
     """
 
-    def __init__(
-        self, engine: Engine, reports: Reports, ways: LocalWays, drain: Callable[[], None], clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, engine: Engine, reports: Reports, drain: Callable[[], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._engine = engine
         self._reports = reports
-        self._ways = ways
         self._drain = drain
         self._clock = clock
 
@@ -40,13 +36,11 @@ class Upkeep:
         """Something that decisions were made from has changed."""
         self._engine.invalidate()
         self._reports.invalidated(self._clock())
-        self._ways.invalidated()
 
     def collect(self) -> None:
-        """Forgets what nothing uses: reports, and where connections went that have ended."""
-        if self._reports.full or self._ways.full:
+        """Forgets the reports that nothing uses."""
+        if self._reports.full:
             self.invalidate()
-        self._ways.retain(self._engine.live_flows())
         # A notice of a report that goes now must be counted before.
         self._drain()
         forgotten = self._reports.collect(self._engine.counters(), self._clock())

@@ -145,6 +145,17 @@ class Decision:
     cache: bool = True
 
 
+class LiveFlow(NamedTuple):
+    """What some live connections have in common: the flow that they came by, and which of its choices they were given."""
+
+    flow: Flow
+    action: Action
+
+    def __hash__(self) -> int:
+        """Of the flow alone: a flow has few actions, and an action is long."""
+        return hash(self.flow)
+
+
 @dataclass(frozen=True, slots=True)
 class Credentials:
     """What proves one identity. PEM, never written to disk.
@@ -283,13 +294,13 @@ class Engine(Protocol):
     def invalidate(self) -> None:
         """Forgets all cached decisions; connections go on."""
 
-    def live_flows(self) -> list[Flow]:
-        """The flow of every connection that was decided to be carried and has not ended, each once, in any order."""
+    def live_flows(self) -> list[LiveFlow]:
+        """What every connection that is carried, or about to be, came by and was given; each once, in any order."""
 
-    def close_flows(self, flows: frozenset[Flow], cause: Cause, detail: str) -> None:
-        """Ends every connection of these flows now, as if refused: resets on both sides, and a Closed with this cause and detail.
+    def close_flows(self, flows: frozenset[LiveFlow], cause: Cause, detail: str) -> None:
+        """Ends every connection of these now, as if refused: resets on both sides, and a Closed with this cause and detail.
 
-        What is cached for them is forgotten. A flow without connections is none of its business.
+        What is cached for their flows is forgotten. One without connections is none of its business.
         """
 
     def take_notices(self) -> list[Notice]:

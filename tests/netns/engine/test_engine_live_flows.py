@@ -10,7 +10,7 @@ from tests.netns.engine import hbone, tls
 from tests.netns.engine.peers import Connection, poll
 from tests.netns.engine.shell import Shell, always, endpoint
 from tests.netns.engine.world import APP_PORT, CLIENT_ID, INBOUND_REPORT, Way, World, tunnel_to
-from ztunnel.engine.interface import Cause, Closed, Decision, Direct, Direction, Flow, Miss, Opened, Reject
+from ztunnel.engine.interface import Cause, Closed, Decision, Direct, Direction, Flow, LiveFlow, Miss, Opened, Reject
 
 OTHER_PORT = 8081
 # On the bridge's network and nobody's: dialling it lasts until the test is over.
@@ -31,13 +31,13 @@ def the_shell(way: Way, side: str) -> Shell:
     return way.opening if side == "opening" else way.accepting
 
 
-def close(shell: Shell, *flows: Flow) -> None:
+def close(shell: Shell, *flows: LiveFlow) -> None:
     shell.engine.close_flows(frozenset(flows), Cause.DENIED, DETAIL)
 
 
-def flow_of(shell: Shell, destination: str) -> Flow:
-    [flow] = [flow for flow in shell.engine.live_flows() if flow.destination == destination]
-    return flow
+def flow_of(shell: Shell, destination: str) -> LiveFlow:
+    [live] = [live for live in shell.engine.live_flows() if live.flow.destination == destination]
+    return live
 
 
 async def heard(client: Connection, server: Connection) -> None:
@@ -64,7 +64,11 @@ async def test_each_live_flow_is_told_once(world: World, way_name: str, side: st
         await client.ask(b"?")
     flows = shell.engine.live_flows()
     assert len(flows) == 2
-    assert set(flows) == {miss.flow for miss in shell.all(Miss)}
+    assert {live.flow for live in flows} == {miss.flow for miss in shell.all(Miss)}
+    for live in flows:
+        decision = shell.rule(live.flow)
+        assert decision is not None
+        assert decision.choices == (live.action,)
     shell.engine.invalidate()
     assert set(shell.engine.live_flows()) == set(flows), "what is cached is another matter than what lives"
     for client in clients:
@@ -108,7 +112,7 @@ async def test_a_closed_flow_ends_with_resets_and_its_neighbour_goes_on(world: W
     await server.expect_reset()
     await expect_denied(shell, reports)
     assert await neighbour.ask(b"after") == b"after"
-    assert [flow.destination for flow in shell.engine.live_flows()] == [f"{way.server.address(way.family)}:{OTHER_PORT}"]
+    assert [live.flow.destination for live in shell.engine.live_flows()] == [f"{way.server.address(way.family)}:{OTHER_PORT}"]
 
 
 @SIDES
@@ -118,13 +122,13 @@ async def test_a_closed_flow_is_asked_for_again(world: World, way_name: str, sid
     world.listen(way).serve_echo()
     client = await world.connect(way)
     await client.ask(b"?")
-    [flow] = shell.engine.live_flows()
+    [live] = shell.engine.live_flows()
     shell.rule = always(Reject(401, Cause.DENIED, 9, DETAIL))
-    close(shell, flow)
+    close(shell, live)
     assert shell.engine.state().flows == 0
     await client.expect_reset()
     await (await world.connect(way)).expect_reset()
-    assert [miss.flow for miss in shell.all(Miss)] == [flow, flow]
+    assert [miss.flow for miss in shell.all(Miss)] == [live.flow, live.flow]
 
 
 @SIDES
@@ -142,20 +146,36 @@ async def test_all_connections_of_a_flow_close(world: World, way_name: str, side
         assert shell.counters(report).closed == 50
 
 
+async def test_of_several_choices_of_a_flow_one_is_closed(world: World) -> None:
+    way = world.way("direct")
+    choices = tuple(Direct((way.server.address(way.family), port), False, port) for port in (APP_PORT, OTHER_PORT))
+    way.opening.rule = lambda flow: Decision(choices)
+    for port in (APP_PORT, OTHER_PORT):
+        world.listen(way, port).serve_echo()
+    first, second = [await world.connect(way) for _ in choices]
+    for client in (first, second):
+        await client.ask(b"?")
+    close(way.opening, *(live for live in way.opening.engine.live_flows() if live.action == choices[0]))
+    await first.expect_reset()
+    assert await second.ask(b"still") == b"still"
+    assert [live.action for live in way.opening.engine.live_flows()] == [choices[1]]
+
+
 async def test_closing_twice_and_what_is_not_there(world: World) -> None:
     way = world.way("tunnel")
     world.listen(way).serve_echo()
     client = await world.connect(way)
     await client.ask(b"?")
-    [flow] = way.opening.engine.live_flows()
-    unknown = Flow(999, Direction.OUTBOUND, "", "10.0.0.1:1", "")
-    close(way.opening, unknown)
+    [live] = way.opening.engine.live_flows()
+    unknown = live._replace(flow=Flow(999, Direction.OUTBOUND, "", "10.0.0.1:1", ""))
+    another = live._replace(action=Direct((NOBODY, APP_PORT), False, 5))
+    close(way.opening, unknown, another)
     way.opening.engine.close_flows(frozenset(), Cause.DENIED, DETAIL)
     assert await client.ask(b"still") == b"still"
     for _ in range(2):
-        close(way.opening, flow, unknown)
+        close(way.opening, live, unknown)
     await client.expect_reset()
-    close(way.opening, flow)
+    close(way.opening, live)
     assert (await way.opening.one(Closed)).detail == DETAIL
 
 
@@ -168,9 +188,9 @@ async def test_who_waits_for_a_decision_goes_on_waiting(world: World) -> None:
     client = await world.connect(way)
     for shell, answer in zip(way.shells, answers, strict=True):
         [miss] = await shell.expect(Miss)
-        close(shell, miss.flow)
         decision = answer(miss.flow)
         assert decision is not None
+        close(shell, *(LiveFlow(miss.flow, choice) for choice in decision.choices))
         shell.engine.decide(miss.flow, decision)
     assert await client.ask(b"?") == b"?"
     assert not way.opening.all(Closed)

@@ -13,7 +13,7 @@ from mesh.policy.model import Authorization
 from ztunnel.config import NodeSettings
 from ztunnel.discovery.policies import Policies, PolicyUpdate, PolicyUpsert
 from ztunnel.discovery.store import Store, Update, Upsert
-from ztunnel.engine.interface import Cause, Counters, Credentials, Decision, EngineState, Flow, Notice
+from ztunnel.engine.interface import Cause, Counters, Credentials, Decision, EngineState, Flow, LiveFlow, Notice
 
 NODE = NodeSettings("n1", "cluster.local", "Kubernetes", "")
 
@@ -30,8 +30,8 @@ class FakeEngine:
     decisions: dict[Flow, Decision] = field(default_factory=dict)
     notices: list[Notice] = field(default_factory=list)
     totals: dict[int, Counters] = field(default_factory=dict)
-    live: list[Flow] = field(default_factory=list)
-    closed: list[tuple[frozenset[Flow], Cause, str]] = field(default_factory=list)
+    live: list[LiveFlow] = field(default_factory=list)
+    closed: list[tuple[frozenset[LiveFlow], Cause, str]] = field(default_factory=list)
     invalidations: int = 0
     forgotten: set[int] = field(default_factory=set)
     stopped: bool = False
@@ -64,10 +64,10 @@ class FakeEngine:
     def invalidate(self) -> None:
         self.invalidations += 1
 
-    def live_flows(self) -> list[Flow]:
+    def live_flows(self) -> list[LiveFlow]:
         return list(self.live)
 
-    def close_flows(self, flows: frozenset[Flow], cause: Cause, detail: str) -> None:
+    def close_flows(self, flows: frozenset[LiveFlow], cause: Cause, detail: str) -> None:
         self.closed.append((flows, cause, detail))
         self.live = [flow for flow in self.live if flow not in flows]
 

@@ -19,8 +19,7 @@ from ztunnel import enforcement as module
 from ztunnel.decisions import decide
 from ztunnel.discovery.policies import Policies
 from ztunnel.enforcement import Enforcement
-from ztunnel.engine.interface import Cause, Counters, Direction, Flow, Local
-from ztunnel.local_ways import LocalWays
+from ztunnel.engine.interface import Cause, Direction, Flow, LiveFlow, Local
 
 HBONE = Flow(1, Direction.INBOUND_HBONE, "10.0.2.1", "10.0.1.1:8080", DEFAULT_ID)
 PLAIN = Flow(1, Direction.INBOUND_PLAINTEXT, "10.0.2.9", "10.0.1.1:8080", "")
@@ -39,25 +38,22 @@ class Scene:
         beside = workload("web-1", "10.0.1.2", node="n1", services={WEB: {80: 8080}})
         self.world = World(beside, service("web", "10.96.0.1"), *resources)
         self.world.join("web-1")
-        self.engine, self.ways = FakeEngine(live=list(live)), LocalWays()
-        self.enforcement = Enforcement(self.engine, self.ways, self.world.around)
-        for flow in live:
-            self.ways.note(flow, decide(flow, self.world.around).decision)
+        choices = [LiveFlow(flow, action) for flow in live for action in decide(flow, self.world.around).decision.choices]
+        self.engine = FakeEngine(live=choices)
+        self.enforcement = Enforcement(self.engine, self.world.around)
         self.labels = len(self.world.labels)
-
-    def opened(self, *numbers: int) -> None:
-        """Connections of these reports are open."""
-        self.engine.totals = {number: Counters(number, 2, 1, 0, 0, 0) for number in numbers}
 
     async def told(self, *policies: object, **more: object) -> set[Flow]:
         """Returns what was closed after the change."""
         self.world.policies.apply(policies_told(*policies, **more))  # type: ignore[arg-type]
-        self.ways.invalidated()
         self.engine.closed.clear()
         await self.enforcement.enforce()
         assert len(self.world.labels) == self.labels, "looking costs no report"
         assert all(cause is Cause.DENIED for _, cause, _ in self.engine.closed)
-        return {flow for flows, _, _ in self.engine.closed for flow in flows}
+        return {live.flow for lives, _, _ in self.engine.closed for live in lives}
+
+    def left(self) -> set[Flow]:
+        return {live.flow for live in self.engine.live}
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -73,7 +69,7 @@ async def test_what_is_denied_now_is_closed_and_the_policy_named() -> None:
     scene = Scene()
     assert await scene.told(policy(ALLOW, BUYER)) == {HBONE, PLAIN}
     assert [detail for _, _, detail in scene.engine.closed] == ["denied by policy shop/a: no ALLOW policy matches"]
-    assert set(scene.engine.live) == {TO_WEB, STRANGER}
+    assert scene.left() == {TO_WEB, STRANGER}
 
 
 @pytest.mark.parametrize(
@@ -133,41 +129,18 @@ async def test_pods_that_have_left_are_the_engines_to_close() -> None:
 async def test_before_the_first_answer_about_policies_nothing_is_closed() -> None:
     scene = Scene()
     around = replace(scene.world.around, policies=Policies(PolicyBook("cluster.local"), "istio-system"))
-    await Enforcement(scene.engine, scene.ways, around).enforce()
+    await Enforcement(scene.engine, around).enforce()
     assert scene.engine.closed == []
 
 
-class TestSeveralWays:
-    """The service has a pod here, denied, and another on another node."""
-
-    def scene(self) -> Scene:
-        return Scene(workload("web-2", "10.0.2.2", services={WEB: {80: 8080}}), live=(TO_WEB,))
-
-    def local_report(self, scene: Scene) -> int:
-        ways = scene.ways.of(TO_WEB)
-        assert ways is not None
-        (way,) = ways.local
-        assert isinstance(way, Local)
-        return way.report
-
-    async def test_connections_to_the_other_node_are_not_ours_to_close(self) -> None:
-        scene = self.scene()
-        scene.opened(99)
-        assert await scene.told(policy(DENY, ports(8080))) == set()
-
-    async def test_with_a_connection_here_the_flow_is_closed(self) -> None:
-        scene = self.scene()
-        scene.opened(self.local_report(scene))
-        assert await scene.told(policy(DENY, ports(8080))) == {TO_WEB}
-
-    async def test_one_that_was_on_its_way_is_looked_for_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(module, "COALESCE_S", 0.0)
-        monkeypatch.setattr(module, "AGAIN_S", 0.0)
-        scene = self.scene()
-        async with scene.running():
-            assert await scene.told(policy(DENY, ports(8080))) == set()
-            scene.opened(self.local_report(scene))
-            await eventually(lambda: scene.engine.closed)
+async def test_of_a_service_with_pods_here_and_elsewhere_only_what_went_to_the_denied_pod_is_closed() -> None:
+    scene = Scene(workload("web-2", "10.0.2.2", services={WEB: {80: 8080}}), live=(TO_WEB,))
+    assert len(scene.engine.live) == 2
+    assert await scene.told(policy(DENY, ports(8080))) == {TO_WEB}
+    [closed] = scene.engine.closed[0][0]
+    assert isinstance(closed.action, Local)
+    [left] = scene.engine.live
+    assert not isinstance(left.action, Local), "the other node's to close"
 
 
 async def test_a_burst_of_changes_is_one_look(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,7 +162,8 @@ async def test_a_burst_of_changes_is_one_look(monkeypatch: pytest.MonkeyPatch) -
 async def test_ten_thousand_live_flows_within_a_second_and_the_loop_has_its_turns() -> None:
     flows = [flow_of(source=f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}") for number in range(10_000)]
     scene = Scene(live=())
-    scene.engine.live = flows
+    scene.engine.live = [LiveFlow(flow, decide(flow, scene.world.around).decision.choices[0]) for flow in flows]
+    scene.labels = len(scene.world.labels)
     many = [policy(DENY, name=f"p{number}", scope=PolicyScope.SELECTOR) for number in range(10_000)]
     scene.world.policies.apply(policies_told(*many))
     longest_s = 0.0

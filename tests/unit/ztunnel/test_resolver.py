@@ -15,7 +15,6 @@ from ztunnel import resolver as module
 from ztunnel.discovery.policies import POLICIES
 from ztunnel.discovery.store import Store
 from ztunnel.engine.interface import Cause, Direct, Direction, Flow, Reject, Tunnel
-from ztunnel.local_ways import LocalWays
 from ztunnel.pods import LocalPods, PodInfo
 from ztunnel.resolver import CREDENTIALS_WAIT_S, FIRST_WAIT_S, HOSTNAMES_WAIT_S, LABELS_WAIT_S, UNKNOWN_WAIT_S, Resolver
 from ztunnel.surroundings import Surroundings
@@ -85,11 +84,11 @@ class World:
         self.knowledge = Knowledge(store_of(CLIENT))
         pods = self.pods = LocalPods("Kubernetes", "cluster.local")
         pods.put(pods.describe(PodInfo("u-1", "client", "shop", "buyer"), (4, 1)))
-        self.policies, self.ways, self.dry_run, self.names = policies_of(), LocalWays(), DryRun(), Names()
+        self.policies, self.dry_run, self.names = policies_of(), DryRun(), Names()
         around = Surroundings(
             NODE, self.knowledge.store, pods, self.policies, lambda labels: 7, addresses_of=lambda name: self.names.known.get(name, ())
         )
-        self.resolver = Resolver(self.engine, self.knowledge, self.names, self.keeper, around, self.ways, self.dry_run)
+        self.resolver = Resolver(self.engine, self.knowledge, self.names, self.keeper, around, self.dry_run)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -273,13 +272,3 @@ async def test_what_dry_run_would_refuse_is_told_once_for_the_decision() -> None
     world.resolver.miss(inbound())
     assert isinstance(world.answer(inbound()), Direct)
     assert world.dry_run.counts == {"shop/a": 1}
-
-
-async def test_where_connections_go_that_stay_on_the_node_is_noted() -> None:
-    world, flow = World(), outbound("10.0.1.2:80")
-    world.knowledge.store.apply(update(workload("web-1", "10.0.1.2", node="n1")))
-    world.pods.put(world.pods.describe(PodInfo("u-2", "web-1", "shop", "default"), (4, 2)))
-    world.resolver.miss(flow)
-    noted = world.ways.of(flow)
-    assert noted is not None
-    assert noted.local == {world.answer(flow)}

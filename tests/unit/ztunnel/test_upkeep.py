@@ -3,8 +3,7 @@
 import asyncio
 
 from tests.unit.ztunnel.fakes import FakeEngine
-from ztunnel.engine.interface import Counters, Decision, Direction, Flow, Local, Miss, Opened
-from ztunnel.local_ways import LocalWays
+from ztunnel.engine.interface import Counters, Direction, Flow, Miss, Opened
 from ztunnel.notices import NoticePump
 from ztunnel.telemetry.access import AccessLog
 from ztunnel.telemetry.labels import Labels, Party
@@ -40,7 +39,7 @@ async def test_one_turn_of_the_loop_empties_the_queue_once() -> None:
 def test_reports_that_nothing_uses_are_forgotten_by_both() -> None:
     now_s = [0.0]
     engine, reports = FakeEngine(), Reports()
-    upkeep = Upkeep(engine, reports, LocalWays(), lambda: None, lambda: now_s[0])
+    upkeep = Upkeep(engine, reports, lambda: None, lambda: now_s[0])
     idle, busy = (reports.number(Labels("source", Party(pod=name), Party())) for name in ("idle", "busy"))
     engine.totals = {idle: Counters(idle, 3, 3, 0, 10, 20), busy: Counters(busy, 3, 2, 0, 10, 20)}
     upkeep.collect()
@@ -58,7 +57,7 @@ def test_reports_that_nothing_uses_are_forgotten_by_both() -> None:
 def test_a_full_table_makes_room() -> None:
     now_s = [0.0]
     engine, reports = FakeEngine(), Reports(max_reports=2)
-    upkeep = Upkeep(engine, reports, LocalWays(), lambda: None, lambda: now_s[0])
+    upkeep = Upkeep(engine, reports, lambda: None, lambda: now_s[0])
     for name in "ab":
         reports.number(Labels("source", Party(pod=name), Party()))
     upkeep.collect()
@@ -66,16 +65,3 @@ def test_a_full_table_makes_room() -> None:
     now_s[0] = GRACE_S
     upkeep.collect()
     assert len(reports) == 0
-
-
-def test_so_many_flows_that_stayed_here_that_decisions_are_forgotten() -> None:
-    engine, ways = FakeEngine(), LocalWays(max_flows=2)
-    upkeep = Upkeep(engine, Reports(), ways, lambda: None, lambda: 0.0)
-    flows = [Flow(1, Direction.OUTBOUND, "", f"10.0.0.2:{port}", "") for port in (1, 2)]
-    for flow in flows:
-        ways.note(flow, Decision((Local(2, ("10.0.0.2", 1), 1, 2),)))
-    engine.live = [flows[0]]
-    upkeep.collect()
-    assert (engine.invalidations, len(ways)) == (1, 1)
-    upkeep.collect()
-    assert engine.invalidations == 1

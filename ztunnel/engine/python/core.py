@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ztunnel.engine.interface import Cause, Direction, Flow
+from ztunnel.engine.interface import Cause, Direction, LiveFlow
 from ztunnel.engine.python.credentials import Contexts
 from ztunnel.engine.python.dialling import Stock
 from ztunnel.engine.python.flows import Choice, FlowTable
@@ -70,7 +70,7 @@ class Core:
     def add_relay(self, relay: "Relay", choice: Choice | None, *pods: Pod) -> None:
         """A connection lives, on behalf of these pods; with a choice: it was decided to be carried."""
         if choice is not None:
-            relay.flow, relay.reports, relay.next_hop = choice.flow, choice.reports, choice.next_hop
+            relay.live, relay.reports, relay.next_hop = choice.live, choice.reports, choice.next_hop
         self.relays[relay] = pods
         for pod in pods:
             pod.relays.add(relay)
@@ -83,15 +83,20 @@ class Core:
             if pod.leaving:
                 self.pod_may_be_gone(pod)
 
-    def live_flows(self) -> set[Flow]:
-        """The flows of all connections that were decided to be carried."""
-        return {relay.flow for relay in self.relays if relay.flow is not None}
+    def live_flows(self) -> list[LiveFlow]:
+        """What the connections that were decided to be carried came by and were given."""
+        return list(dict.fromkeys(self._distinct().values()))
 
-    def close_flows(self, flows: frozenset[Flow], cause: Cause, detail: str) -> None:
-        """Ends every connection of these flows with resets, and forgets what was decided about them."""
-        self.flows.forget(flows)
-        for relay in [relay for relay in self.relays if relay.flow in flows]:
+    def close_flows(self, flows: frozenset[LiveFlow], cause: Cause, detail: str) -> None:
+        """Ends every connection of these with resets, and forgets what was decided about their flows."""
+        self.flows.forget(live.flow for live in flows)
+        ending = frozenset(number for number, live in self._distinct().items() if live in flows)
+        for relay in [relay for relay in self.relays if id(relay.live) in ending]:
             relay.end(cause, detail)
+
+    def _distinct(self) -> dict[int, LiveFlow]:
+        """Connections of one decision share one object: found by its id, it need not be hashed for each of them."""
+        return {id(relay.live): relay.live for relay in self.relays if relay.live is not None}
 
     def set_contexts(self, identity: str, contexts: Contexts) -> None:
         """New tunnels of the identity use these. Those that live go on, unless the lists name their peer."""

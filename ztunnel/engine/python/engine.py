@@ -6,7 +6,7 @@ import os
 import resource
 from collections.abc import Callable
 
-from ztunnel.engine.interface import Cause, Counters, Credentials, Decision, Direction, EngineState, Flow, Notice
+from ztunnel.engine.interface import Cause, Counters, Credentials, Decision, Direction, EngineState, Flow, LiveFlow, Notice
 from ztunnel.engine.python import sockets
 from ztunnel.engine.python.accepting import Acceptor
 from ztunnel.engine.python.core import Core, Pod
@@ -74,10 +74,10 @@ class PythonEngine:
     def invalidate(self) -> None:
         self._core.flows.invalidate()
 
-    def live_flows(self) -> list[Flow]:
-        return list(self._core.live_flows())
+    def live_flows(self) -> list[LiveFlow]:
+        return self._core.live_flows()
 
-    def close_flows(self, flows: frozenset[Flow], cause: Cause, detail: str) -> None:
+    def close_flows(self, flows: frozenset[LiveFlow], cause: Cause, detail: str) -> None:
         self._core.close_flows(flows, cause, detail)
 
     def take_notices(self) -> list[Notice]:

@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Protocol
 
-from ztunnel.engine.interface import Action, Cause, Decision, Direction, Endpoint, Flow, Local, Reject, Tunnel
+from ztunnel.engine.interface import Action, Cause, Decision, Direction, Endpoint, Flow, LiveFlow, Local, Reject, Tunnel
 from ztunnel.engine.python.ledger import Ledger
 from ztunnel.engine.python.reactor import Deadlines
 from ztunnel.engine.python.sockets import text
@@ -26,10 +26,10 @@ PoolKey = tuple[str, tuple[str, ...], Endpoint, int]
 class Choice:
     """An action made ready: what is the same for all its connections is computed once."""
 
-    __slots__ = ("action", "block", "flow", "next_hop", "pool_key", "reports")
+    __slots__ = ("action", "block", "live", "next_hop", "pool_key", "reports")
 
     def __init__(self, flow: Flow, action: Action) -> None:
-        self.flow = flow
+        self.live = LiveFlow(flow, action)
         self.action = action
         self.reports = (action.report, action.inbound_report) if isinstance(action, Local) else (action.report,)
         self.next_hop = "" if isinstance(action, Reject) else text(*action.next_hop)

@@ -130,7 +130,7 @@ class InboundRelay(StreamRelay):
             return
         self.reports = choice.reports
         if isinstance(action, Direct):
-            self.flow = choice.flow
+            self.live = choice.live
             self.next_hop = choice.next_hop
             self._dial = Dial(self._core.reactor, self._on_connected, self._on_dial_failed)
             self._dial.start(self._pod.stock, action.next_hop, self.tunnel.address[0] if action.keep_source else "", far=False)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from ztunnel.engine.interface import Cause, Closed, Counters, Direction, Flow, Miss, Notice, Opened, Refused
+from ztunnel.engine.interface import Cause, Closed, Counters, Direction, Flow, LiveFlow, Miss, Notice, Opened, Refused
 
 # Notices that nobody takes: older connections' news is dropped beyond this, so that a stuck reader cannot exhaust memory.
 MAX_NOTICES = 100_000
@@ -11,13 +11,13 @@ MAX_NOTICES = 100_000
 class Relayed:
     """One captured connection, from being accepted to its end: who, where to, and how much it has carried.
 
-    `flow` is what it was decided by; None until it was decided to be carried.
+    `live` is what it came by and was given; None until it was decided to be carried.
     """
 
     __slots__ = (
         "__weakref__",
         "connection",
-        "flow",
+        "live",
         "next_hop",
         "opened",
         "over",
@@ -34,7 +34,7 @@ class Relayed:
         self.source = source
         self.peer = peer
         self.next_hop = ""
-        self.flow: Flow | None = None
+        self.live: LiveFlow | None = None
         self.reports: tuple[int, ...] = ()
         self.started_s = started_s
         self.opened = False

@@ -84,7 +84,7 @@ def test_a_forgotten_flow_is_asked_for_again_and_who_waits_goes_on_waiting() -> 
 
 
 def test_a_choice_knows_its_flow_and_who_is_told() -> None:
-    assert Choice(FLOW, direct(7)).flow is FLOW
+    assert Choice(FLOW, direct(7)).live.flow is FLOW
     assert Choice(FLOW, direct(7)).reports == (7,)
     assert Choice(FLOW, Local(1, ("10.0.0.1", 80), report=7, inbound_report=8)).reports == (7, 8)
 
