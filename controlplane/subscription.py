@@ -18,7 +18,7 @@ WILDCARD = "*"
 MAX_NAMES = 50_000
 # "namespace/hostname", "network/ip" or a uid, with room for long clusters and names.
 MAX_NAME_LENGTH = 1100
-# Who had everything of a cluster of 100,000 workloads before a reconnect says so, and twice that.
+# Who had everything of a cluster of 100,000 workloads before a reconnect says so, and twice that; nor can anybody give up more.
 MAX_VERSIONS = 250_000
 # gRPC clients refuse messages over 4 MiB by default; what does not fit follows after the acknowledgement.
 MAX_RESPONSE_BYTES = 3 * 2**20
@@ -83,17 +83,20 @@ class Subscription:
 
         Raises:
             RemoteProtocolError: more names than one client may have.
+        A name that is repeated counts once: what it brings may be thousands of resources.
         Source: xDS protocol: a client may have dropped a resource and asked for it anew before it unsubscribed.
         """
-        for name in (brought for asked in request.subscribe for brought in table.brings(asked)):
+        if len(asked := frozenset(request.subscribe)) > MAX_NAMES or len(dropped := frozenset(request.unsubscribe)) > MAX_VERSIONS:
+            raise RemoteProtocolError(Status.RESOURCE_EXHAUSTED, "more resource names than a client may name at once")
+        for name in (brought for one in asked for brought in table.brings(one)):
             if name in self._held:
                 self._held[name] = ""
-        self._absent.difference_update(request.subscribe)
+        self._absent.difference_update(asked)
         if self._change_names(request):
             self._seen = _NEVER
         else:
-            asked = (*request.subscribe, *request.unsubscribe)
-            self._note({*asked, *(brought for name in asked for brought in table.brings(name))})
+            concerned = asked | dropped
+            self._note({*concerned, *(brought for name in concerned for brought in table.brings(name))})
 
     def narrow(self, scope: frozenset[str]) -> None:
         """Says what a wildcard means from now on, by primary names."""

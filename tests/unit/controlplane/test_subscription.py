@@ -1,5 +1,7 @@
 """What one client is sent of one type, step by step. That any history ends well is in test_convergence.py."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from controlplane import subscription as module
@@ -135,3 +137,32 @@ def test_versions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     Subscription(Request(versions={"a": "1", "b": "1"}))
     with pytest.raises(RemoteProtocolError):
         Subscription(Request(versions={"a": "1", "b": "1", "c": "1"}))
+
+
+class CountingTable(Table):
+    """Counts how often it is asked what a name brings: that may be thousands of resources each time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    def brings(self, name: str) -> Iterator[str]:
+        self.asked += 1
+        return super().brings(name)
+
+
+@pytest.mark.parametrize("request_", [Request(["shop/web.example"] * 10_000), Request(["other"], ["shop/web.example"] * 10_000)])
+def test_a_name_that_is_repeated_costs_what_it_costs_once(request_: Request) -> None:
+    resources = CountingTable()
+    one = Subscription(Request(["shop/web.example"]))
+    one.change(request_, resources)
+    assert resources.asked <= 4
+
+
+@pytest.mark.parametrize("request_", [Request(unsubscribe=["a", "b", "c"]), Request(["a", "b"], ["a", "b", "c"])])
+def test_a_request_names_a_bounded_number(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_NAMES", 1)
+    monkeypatch.setattr(module, "MAX_VERSIONS", 2)
+    one = Subscription(Request(["a"]))
+    with pytest.raises(RemoteProtocolError, match="names"):
+        one.change(request_, two())
