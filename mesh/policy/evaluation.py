@@ -36,11 +36,21 @@ class Ruling:
     would_deny: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
 class _Held:
-    key: str
-    policy: Authorization
-    matches: Test
+    """A policy, compiled when it is asked for the first time: a node holds those of all its namespaces and asks few, and the compiled
+    form takes three times the memory of the other."""
+
+    __slots__ = ("_test", "key", "policy")
+
+    def __init__(self, policy: Authorization) -> None:
+        self.key = policy.key
+        self.policy = policy
+        self._test: Test | None = None
+
+    def matches(self, facts: Facts) -> bool:
+        if self._test is None:
+            self._test = compile_policy(self.policy)
+        return self._test(facts)
 
 
 _by_key = attrgetter("key")
@@ -89,7 +99,7 @@ class PolicyBook:
     def put(self, policy: Authorization) -> None:
         """Adds a policy, in the place of one of the same key."""
         self.remove(policy.key)
-        held = self._held[policy.key] = _Held(policy.key, policy, compile_policy(policy))
+        held = self._held[policy.key] = _Held(policy)
         if policy.scope is not PolicyScope.SELECTOR:
             insort(self._shelves.setdefault(_shelf(policy), _Shelf()).of(policy), held, key=_by_key)
 

@@ -1,7 +1,6 @@
 """A changed policy closes the live connections that it denies now, and no others."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -159,34 +158,27 @@ async def test_a_burst_of_changes_is_one_look(monkeypatch: pytest.MonkeyPatch) -
         await eventually(lambda: len(looks) == 2)
 
 
-async def test_ten_thousand_live_flows_within_a_second_and_the_loop_has_its_turns() -> None:
+async def test_ten_thousand_live_flows_are_closed_and_the_loop_has_its_turns() -> None:
     flows = [flow_of(source=f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}") for number in range(10_000)]
     scene = Scene(live=())
     scene.engine.live = [LiveFlow(flow, decide(flow, scene.world.around).decision.choices[0]) for flow in flows]
     scene.labels = len(scene.world.labels)
-    many = [policy(DENY, name=f"p{number}", scope=PolicyScope.SELECTOR) for number in range(10_000)]
-    scene.world.policies.apply(policies_told(*many))
-    longest_s = 0.0
+    scene.world.policies.apply(policies_told(*(policy(DENY, name=f"p{number}", scope=PolicyScope.SELECTOR) for number in range(10_000))))
+    turns = 0
 
-    async def watch() -> None:
-        nonlocal longest_s
+    async def count() -> None:
+        nonlocal turns
         while True:
-            before = time.monotonic()
+            turns += 1
             await asyncio.sleep(0)
-            longest_s = max(longest_s, time.monotonic() - before)
 
-    watching = asyncio.create_task(watch())
-    await asyncio.sleep(0)
-    started_s = time.process_time()
+    counting = asyncio.create_task(count())
     with structlog.testing.capture_logs() as lines:
         closed = await scene.told(policy(DENY, DEFAULT))
-    took_s = time.process_time() - started_s
-    watching.cancel()
+    counting.cancel()
     assert len(closed) == 10_000
     assert lines[-1]["flows"] == 10_000
-    assert took_s < 1.0
-    assert longest_s < 0.5
-    print(f"10,000 live flows: {took_s * 1000:.0f} ms of CPU, longest turn {longest_s * 1000:.1f} ms")
+    assert turns >= 10_000 // module.CLOSED_AT_ONCE, "others run between one batch and the next"
 
 
 async def test_only_who_is_denied_goes() -> None:
