@@ -124,7 +124,7 @@ class Table:
             self._logged -= len(dropped)
 
 
-def _rank(resource: Resource) -> tuple[bool, bool, str]:
+def _rank(resource: Resource) -> tuple[bool, bool, bool, str]:
     """Only workloads and services have aliases."""
     assert not isinstance(resource.source, Authorization)
     return address_rank(resource.source)

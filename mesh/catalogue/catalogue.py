@@ -96,7 +96,8 @@ class Catalogue:
                     touched.policies.add(key)
 
     def _settle_services(self, keys: Iterable[str]) -> dict[str, Service | None]:
-        return _settle(self._services, {key: self._books.offers.service(key) for key in keys})
+        books = self._books
+        return _settle(self._services, {key: books.offers.service(key, books.instances.pod_addresses) for key in keys})
 
     def _settle_policies(self, keys: Iterable[str]) -> dict[str, Authorization | None]:
         written, implied = self._books.policies.by_key, self._listings.policies

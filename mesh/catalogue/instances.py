@@ -1,12 +1,13 @@
 """What can back a service: pods, machines and single addresses, each as its own object says it."""
 
 import enum
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from mesh.catalogue.index import LabelIndex
 from mesh.enrolment import MODE_LABEL
-from mesh.model import Workload
+from mesh.model import IPAddress, Workload
 
 
 class Nature(enum.Enum):
@@ -37,18 +38,25 @@ class Instance:
 
 @dataclass(slots=True)
 class InstanceBook:
-    """The instances, by uid, by labels, by namespace and by node."""
+    """The instances, by uid, by labels, by namespace and by node.
+
+    Args:
+        pod_addresses: how many pods have each address; those on their node's network have the node's.
+    """
 
     by_uid: dict[str, Instance] = field(default_factory=dict)
     labels: LabelIndex[str] = field(default_factory=LabelIndex)
     by_namespace: dict[str, set[str]] = field(default_factory=dict)
     by_node: dict[str, set[str]] = field(default_factory=dict)
+    pod_addresses: Counter[IPAddress] = field(default_factory=Counter)
 
     def put(self, uid: str, instance: Instance | None) -> bool:
         """Takes in an instance, or forgets it; tells whether that made a difference."""
         known = self.by_uid.get(uid)
         if known == instance:
             return False
+        self._count(instance, 1)
+        self._count(known, -1)
         if known is not None and not (instance is not None and _filed_alike(known, instance)):
             self._unfile(uid, known)
             known = None
@@ -63,6 +71,12 @@ class InstanceBook:
     def inheriting_mode(self, namespace: str) -> Iterable[str]:
         """Returns those of a namespace that have no word of their own on whether they are in the mesh."""
         return (uid for uid in self.by_namespace.get(namespace, ()) if MODE_LABEL not in self.by_uid[uid].labels)
+
+    def _count(self, instance: Instance | None, number: int) -> None:
+        for ip in instance.workload.addresses if instance is not None and instance.nature is Nature.POD else ():
+            self.pod_addresses[ip] += number
+            if not self.pod_addresses[ip]:
+                del self.pod_addresses[ip]
 
     def _file(self, uid: str, instance: Instance) -> None:
         workload = instance.workload

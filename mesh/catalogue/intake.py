@@ -7,6 +7,7 @@ from mesh.catalogue.books import Books, Touched
 from mesh.catalogue.changes import ObjectChange, ObjectKey
 from mesh.catalogue.endpoints import EndpointList
 from mesh.catalogue.entries import read_service_entry
+from mesh.catalogue.instances import Instance
 from mesh.catalogue.machines import EntryName, read_workload_entry
 from mesh.catalogue.offers import Offer
 from mesh.catalogue.pods import PodReader, pod_uid
@@ -14,7 +15,7 @@ from mesh.catalogue.services import read_service
 from mesh.catalogue.slices import read_slice
 from mesh.enrolment import MODE_LABEL
 from mesh.kubernetes import Object
-from mesh.model import Locality
+from mesh.model import IPAddress, Locality
 
 # Source: Kubernetes, "Well-Known Labels"; the third is Istio's.
 _REGION_LABEL = "topology.kubernetes.io/region"
@@ -83,9 +84,12 @@ class Intake:
 
     def _take_pod(self, key: ObjectKey, value: Object | None, touched: Touched) -> None:
         assert value is None or isinstance(value, kubernetes.Pod)
-        uid = pod_uid(self._books.settings, key.namespace, key.name)
-        if self._books.instances.put(uid, self._pods.read(value) if value is not None else None):
+        books, uid = self._books, pod_uid(self._books.settings, key.namespace, key.name)
+        before, after = books.instances.by_uid.get(uid), self._pods.read(value) if value is not None else None
+        if books.instances.put(uid, after):
             touched.instances.add(uid)
+            changed = {*_addresses(before)} ^ {*_addresses(after)}
+            touched.services.update(books.offers.claiming(books.settings.network, changed))
 
     def _take_workload_entry(self, key: ObjectKey, value: Object | None, touched: Touched) -> None:
         assert value is None or isinstance(value, kubernetes.WorkloadEntry)
@@ -143,3 +147,7 @@ class Intake:
             if was_own or (listed is not None and listed.instance is not None):
                 self._books.instances.put(uid, listed.instance if listed is not None else None)
         touched.instances.update(old.keys() | new.keys())
+
+
+def _addresses(instance: Instance | None) -> tuple[IPAddress, ...]:
+    return instance.workload.addresses if instance is not None else ()

@@ -1,6 +1,6 @@
 """Services as their objects offer them, and what is left of the offers when two want the same name or address."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from mesh.catalogue.changes import ObjectKey
@@ -8,6 +8,9 @@ from mesh.catalogue.claims import Claimant, Claims
 from mesh.catalogue.index import SelectorIndex
 from mesh.catalogue.instances import Instance, Nature
 from mesh.model import IPAddress, PortMapping, Service
+
+# The kind of the objects whose addresses Kubernetes gives out; no two of them have the same.
+KUBERNETES_SERVICE = "Service"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +89,24 @@ class OfferBook:
         rivals = {owner.origin for owner in owners} - {origin}
         return OfferChange(frozenset(names), (*self._reselected(known, offer), *(self.by_origin[rival] for rival in rivals)))
 
-    def service(self, key: str) -> Service | None:
-        """Returns a service as the mesh sees it: with those of its addresses that are not another's."""
+    def service(self, key: str, pod_addresses: Container[IPAddress]) -> Service | None:
+        """Returns a service as the mesh sees it: with those of its addresses that are not another's.
+
+        Kubernetes gives Services their addresses. A ServiceEntry may say any, and has none that a pod has: it would draw the pod's
+        connections, and without a tunnel.
+        """
         owner = self._names.owner(key)
         if owner is None:
             return None
         service = self.by_origin[owner.origin].services[owner.position]
-        owned = tuple(ip for ip in service.addresses if self._addresses.owner((service.network, ip)) == owner)
+        taken = pod_addresses if owner.origin.kind != KUBERNETES_SERVICE else ()
+        owned = tuple(ip for ip in service.addresses if ip not in taken and self._addresses.owner((service.network, ip)) == owner)
         return service if owned == service.addresses else replace(service, addresses=owned)
+
+    def claiming(self, network: str, addresses: Iterable[IPAddress]) -> Iterator[str]:
+        """Yields the keys of the services that have these addresses, or would if no pod had."""
+        owners = {self._addresses.owner((network, ip)) for ip in addresses}
+        return (self.by_origin[owner.origin].services[owner.position].key for owner in owners if owner is not None)
 
     def owned_by(self, offer: Offer) -> Iterator[Service]:
         """Yields the services of an offer whose names are not another's."""

@@ -21,6 +21,8 @@ __all__ = [
     "workload_to_wire",
 ]
 
+# In the uid of a pod, and of nothing else: its API group is empty, and no name has a slash.
+POD_IN_UID = "//Pod/"
 # One dual-stack pod has 2; multi-homed ones a few more. It bounds what one resource can add to an address table.
 MAX_ADDRESSES = 64
 # Kubernetes itself holds no service of so many ports, and no pod behind so many services.
@@ -45,14 +47,21 @@ def resource_names(resource: Workload | Service) -> tuple[str, tuple[str, ...]]:
     return primary, tuple(f"{resource.network}/{ip}" for ip in resource.addresses)
 
 
-def address_rank(resource: Workload | Service) -> tuple[bool, bool, str]:
+def address_rank(resource: Workload | Service) -> tuple[bool, bool, bool, str]:
     """Orders resources that have one address: it means the first.
 
-    A service; then what is reached by tunnel, so that nobody who writes the address of a workload of the mesh into an object of his own
-    takes its connections out of the tunnel; then by name, so that control plane and nodes agree.
+    A service; then a pod, whose address Kubernetes says, while anybody may write any into an object of his own: he would draw the pod's
+    connections, or have a tunnel expected where there is none; then what is reached by tunnel, so that it is not left for plaintext;
+    then by name, so that control plane and nodes agree.
     """
     untunnelled = isinstance(resource, Workload) and resource.tunnel_protocol is TunnelProtocol.NONE
-    return not isinstance(resource, Service), untunnelled, resource_names(resource)[0]
+    name = resource_names(resource)[0]
+    return not isinstance(resource, Service), POD_IN_UID not in name, untunnelled, name
+
+
+def is_authoritative(resource: Workload | Service) -> bool:
+    """Whether an address of a resource means it whatever else may have that address: another cannot go before it, but its like."""
+    return isinstance(resource, Service) or POD_IN_UID in resource.uid
 
 
 def workload_to_wire(workload: Workload) -> pb.Workload:

@@ -185,3 +185,12 @@ def test_an_address_means_a_service_then_what_is_tunnelled_to_then_the_first_by_
     plain, other = (Workload(uid, uid, "shop", "default", "td", ips, "n") for uid in ("a", "b"))
     tunnelled = Workload("z", "z", "shop", "default", "td", ips, "n", tunnel_protocol=TunnelProtocol.HBONE)
     assert sorted([other, plain, tunnelled, service], key=address_rank) == [service, tunnelled, plain, other]
+
+
+@pytest.mark.parametrize("protocol", TunnelProtocol)
+def test_an_address_of_a_pod_means_the_pod_whoever_else_says_that_it_is_his(protocol: TunnelProtocol) -> None:
+    ips = (IPv4Address("10.0.0.1"),)
+    pod = Workload("zzz//Pod/shop/web", "web", "shop", "default", "td", ips, "n", tunnel_protocol=protocol)
+    uid = "aaa/networking.istio.io/WorkloadEntry/aaa/thief"
+    thief = Workload(uid, "thief", "aaa", "default", "td", ips, "", tunnel_protocol=TunnelProtocol.HBONE)
+    assert min([thief, pod], key=address_rank) == pod
