@@ -92,7 +92,7 @@ class Discovery:
         if not self._control_plane.on_demand:
             return self.synced
         answer = self._demand.answer(name)
-        if answer is None and self.store.knows(name):
+        if answer is None and self.store.certain(name):
             self._ask(name)
             return True
         return answer not in {None, Answer.AWAITED}
@@ -123,7 +123,7 @@ class Discovery:
         self._changed()
 
     def _ask(self, name: str) -> None:
-        if name != POLICIES and self._control_plane.on_demand and self._demand.ask(name, self.store.knows(name), self._clock()):
+        if name != POLICIES and self._control_plane.on_demand and self._demand.ask(name, self.store.certain(name), self._clock()):
             self._outbox.subscribe(name)
             if self._demand.full:
                 self.shed()
@@ -192,12 +192,13 @@ class Discovery:
     def _apply(self, update: Update) -> None:
         self.synced = True
         change = self.store.apply(update)
-        wrong = self._demand.told(change.appeared, change.gone, self._clock())
+        told = change.appeared | change.confirmed
+        wrong = self._demand.told(told, change.gone, self._clock())
         if change.touched or wrong or (change.appeared and not self._control_plane.on_demand):
             self._changed()
         if self._demand.pinned(change.appeared | change.gone):
             self._enforce()
-        self._wake((*change.appeared, *change.gone, wire.WILDCARD))
+        self._wake((*told, *change.gone, wire.WILDCARD))
 
     def _apply_policies(self, update: PolicyUpdate) -> None:
         if self.policies.apply(update):

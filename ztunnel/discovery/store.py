@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from mesh.model import IPAddress, Service, Workload
-from mesh.wire.convert import address_rank, resource_names
+from mesh.wire.convert import address_rank, is_authoritative, resource_names
 
 Resource = Workload | Service
 
@@ -37,11 +37,13 @@ class Change:
         appeared: names and aliases that mean something since.
         gone: names and aliases that mean nothing since, or never did.
         touched: something that was known before means something else now, so decisions made from it may be wrong.
+        confirmed: names and aliases of what was told again as it is known.
     """
 
     appeared: frozenset[str]
     gone: frozenset[str]
     touched: bool
+    confirmed: frozenset[str] = frozenset()
 
 
 class Store:
@@ -87,12 +89,22 @@ class Store:
         """Says whether a primary name or an alias means anything."""
         return name in self._resources or name in self._owners
 
+    def certain(self, name: str) -> bool:
+        """Says whether a name means something, and not perhaps another thing that nobody has asked for yet.
+
+        What came as an endpoint of a service may have an address that is a pod's: anybody writes any address into his own objects.
+        """
+        return name in self._resources or any(is_authoritative(self._resources[owner]) for owner in self._owners.get(name, ()))
+
     def apply(self, update: Update) -> Change:
         """Takes over one response, whole: removals first, for an address may go from one resource to the next in it."""
         gone = set(update.removed)
         dropped = [owner for name in update.removed for owner in self._owners.get(name, (name,)) if owner in self._resources]
         for owner in dict.fromkeys(dropped):
             gone.update(self._drop(owner))
+        confirmed = frozenset(
+            name for upsert in update.upserts if self._holds(upsert) for name in (upsert.name, *_names(upsert.resource)[1])
+        )
         fresh = frozenset(upsert.name for upsert in update.upserts if upsert.name not in self._resources)
         appeared: set[str] = set()
         touched = bool(dropped)
@@ -100,7 +112,7 @@ class Store:
             touched |= self._put(upsert, fresh, appeared)
         if touched or appeared:
             self.generation += 1
-        return Change(frozenset(appeared), frozenset(name for name in gone if not self.knows(name)), touched)
+        return Change(frozenset(appeared), frozenset(name for name in gone if not self.knows(name)), touched, confirmed)
 
     def forget(self, keep: frozenset[str]) -> frozenset[str]:
         """Drops every resource whose primary name is not in `keep`; returns the names dropped."""
@@ -120,6 +132,9 @@ class Store:
                     found.add(owner)
                     found.update(self._backends.get(owner, ()))
         return frozenset(found)
+
+    def _holds(self, upsert: Upsert) -> bool:
+        return self._resources.get(upsert.name) == upsert.resource
 
     def _put(self, upsert: Upsert, fresh: frozenset[str], appeared: set[str]) -> bool:
         """Stores a resource, adds its names to `appeared`, and says whether something known before means something else now.

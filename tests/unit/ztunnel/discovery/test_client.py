@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -77,6 +78,27 @@ async def test_a_name_is_asked_for_and_the_answer_ends_the_wait(tmp_path: Path) 
         acknowledged = await session.receive()
         assert acknowledged.response_nonce == "1"
         assert not acknowledged.HasField("error_detail")
+
+
+async def test_an_address_that_came_with_a_service_is_asked_for_where_it_may_be_a_pods(tmp_path: Path) -> None:
+    async with planes.running(tmp_path) as plane, serving(Node(plane)) as discovery:
+        session = await plane.discovery.sessions.get()
+        await session.receive()
+        backs = {WEB: {80: 8080}}
+        mine, own = workload("web-1", "10.0.0.1", services=backs), workload("vm", "192.0.2.7", mesh=False, services=backs)
+        claimed = workload("vm", "10.0.0.2", mesh=False, services=backs)
+        claimed, own = (replace(one, uid=f"c/networking.istio.io/WorkloadEntry/shop/{number}") for number, one in enumerate((claimed, own)))
+        await session.send(response(packed(service("web", "10.96.0.1")), *map(packed, (mine, claimed, own))))
+        await session.receive()
+        assert discovery.settled("/10.0.0.1"), "nobody takes the address of a pod"
+        assert not discovery.settled("/10.0.0.2")
+        assert not discovery.settled("/192.0.2.7")
+        waiting = asyncio.create_task(discovery.settle(("/10.0.0.2", "/192.0.2.7"), LONG_S))
+        pod = workload("victim", "10.0.0.2")
+        await session.send(response(packed(pod), packed(own)))
+        await waiting
+        assert discovery.store.find("", ip_address("10.0.0.2")) == pod
+        assert discovery.store.find("", ip_address("192.0.2.7")) == own
 
 
 async def test_a_removal_ends_the_wait_at_once(tmp_path: Path) -> None:
