@@ -20,8 +20,9 @@ def decide_inbound(flow: Flow, target: SocketAddress, pod: LocalPod, around: Sur
     identity = trusted_peer(flow.peer, around.node) if tunnelled else None
     if tunnelled and identity is None:
         return reject(around, refused, 401, Cause.DENIED, f"{flow.peer[:256]!r} is not of the trust domain {around.node.trust_domain}")
-    if own is None:
-        # Until the control plane has said which addresses are the pod's, none is.
+    if own is None or own.node != around.node.name:
+        # Until the control plane has said which addresses are the pod's, none is. What it said of a pod elsewhere was said to a peer of
+        # that pod: which policies hold for it here comes with word that it is here.
         return reject(around, refused, 503, Cause.NO_UPSTREAM, "the control plane has not told the pod's addresses yet")
     if target.ip not in own.addresses:
         return reject(around, refused, 400, Cause.BAD_AUTHORITY, f"{target} is no address of the pod")

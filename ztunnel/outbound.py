@@ -109,6 +109,11 @@ def _beside(endpoint: Endpoint, opener: _Opener, local: LocalPod, opening: Label
     """Both pods are on this node: what the other node's ztunnel would decide is decided here, and a refusal is the accepting side's."""
     address = endpoint.address
     accepting = Labels("destination", opening.source, opening.destination, opening.service, opening.hbone_address, secure=True)
+    if address.port in OWN_PORTS:
+        refusal = Reject(
+            400, Cause.BAD_AUTHORITY, around.report(accepting), f"{address} is a port of this proxy: the connection would come back"
+        )
+        return _Way(refusal)
     admission = admit(around.policies, address_like(opener.workload, address.ip), opener.pod.identity, address, local, endpoint.workload)
     if admission.status:
         refusal = Reject(admission.status, Cause.DENIED, around.report(accepting), f"{admission.reason}, to {address}")

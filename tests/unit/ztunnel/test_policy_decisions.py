@@ -97,6 +97,14 @@ class TestInbound:
             assert_denied(verdict, "has not told the policies yet", status=503)
             assert not verdict.decision.cache
 
+    def test_what_was_told_of_a_pod_of_another_node_says_nothing_of_one_of_that_name_here(self) -> None:
+        """The policies of a namespace come with word of its pods here; a peer of ours elsewhere brought only itself."""
+        world = World(replace(CLIENT, node="n2"), known=False)
+        for verdict in (world.hbone("10.0.1.1:8080"), world.plaintext("10.0.1.1:8080")):
+            action = only(verdict)
+            assert isinstance(action, Reject)
+            assert (action.status, action.cause, verdict.decision.cache) == (503, Cause.NO_UPSTREAM, False)
+
     def test_a_policy_that_the_pod_lists_and_that_is_not_there_denies(self) -> None:
         listing = replace(CLIENT, policies=("shop/announced",))
         world = World(listing, known=False)
@@ -165,6 +173,12 @@ class TestLocal:
     def test_the_source_is_the_pods_address_of_the_same_family(self) -> None:
         world = self.world(policy(ALLOW, sources("10.0.1.1/32")))
         assert isinstance(only(world.outbound("10.0.1.2:8080")), Local)
+
+    @pytest.mark.parametrize("port", [15001, 15006, 15008, 15053])
+    def test_a_port_of_this_proxy_in_the_other_pod_is_refused_as_from_afar(self, port: int) -> None:
+        action = only(self.world().outbound(f"10.0.1.2:{port}"))
+        assert isinstance(action, Reject)
+        assert (action.status, action.cause) == (400, Cause.BAD_AUTHORITY)
 
     def test_while_the_pods_own_address_is_not_known_it_waits(self) -> None:
         world = World(workload("web-1", "10.0.1.2", node="n1"), known=False)
