@@ -104,7 +104,7 @@ class EnvoyGround(Ground):
             INPOD_UDS=str(self.directory / "ztunnel.sock"),
             CAPTURE="iptables",
         )
-        self.start_ztunnel()
+        self.start_ztunnel(CRL_PATH=str(self.directory / "state/bundle/ca-crl.pem"))
         self.until(lambda: any(pod["captured"] for pod in self._pods()))
 
     def _pods(self) -> list[dict[str, Any]]:

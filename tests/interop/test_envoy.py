@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
+import yaml
 
 from bench import envoy
 from tests.interop.envoy_ground import (
@@ -27,13 +28,14 @@ from tests.interop.envoy_ground import (
     connect,
     listen,
 )
+from tests.netns.engine.certificates import serial_number_of
 from tests.netns.ztunnel.ground import PATIENCE_S, POD_IP
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
 
 APP_PORT, CLOSED_PORT = 8080, 8081
 # On loopback of Envoy's pod: each leads somewhere.
-TO_APP, TO_CLOSED, TO_FOREIGN_ADDRESS, TO_STRANGE_IDENTITY, FROM_ABROAD = range(9001, 9006)
+TO_APP, TO_CLOSED, TO_FOREIGN_ADDRESS, TO_STRANGE_IDENTITY, FROM_ABROAD, REVOKED = range(9001, 9007)
 MIB = 1024 * 1024
 STREAMS = 200
 SLOW_BYTES = 4096
@@ -312,3 +314,73 @@ def test_an_envoy_of_a_foreign_trust_domain_is_denied(ground: EnvoyGround) -> No
         expect_gone(connect(ground.peer, ("127.0.0.1", FROM_ABROAD)))
     ground.until(lambda: "401" in ground.text("abroad.log"))
     ground.until(lambda: f"'{FOREIGN}' is not of the trust domain cluster.local" in ground.text("ztunnel.log"))
+
+
+def policy(kind: str, **spec: object) -> dict[str, object]:
+    return {"apiVersion": "security.istio.io/v1", "kind": kind, "metadata": {"name": "of-the-shop", "namespace": "shop"}, "spec": spec}
+
+
+OF_SELLERS = [{"from": [{"source": {"serviceAccounts": ["shop/seller"]}}]}]
+
+
+@contextlib.contextmanager
+def in_force(ground: EnvoyGround, body: dict[str, object]) -> Iterator[None]:
+    path = ground.directory / "manifests/policy.yaml"
+    fresh = path.with_name(".policy.yaml.new")
+    fresh.write_text(yaml.safe_dump(body))
+    fresh.rename(path)
+    try:
+        yield
+    finally:
+        path.unlink()
+
+
+def gets_in(ground: EnvoyGround, target: tuple[str, int]) -> bool:
+    """Whether the application of the captured pod is reached from Envoy's pod."""
+    with listen(ground.pod, (POD_IP, APP_PORT)) as listener, connect(ground.peer, target):
+        listener.settimeout(1)
+        try:
+            listener.accept()[0].close()
+        except TimeoutError:
+            return False
+    return True
+
+
+THROUGH_ENVOY, IN_PLAIN = ("127.0.0.1", TO_APP), (POD_IP, APP_PORT)
+
+
+def test_an_envoy_that_a_policy_denies_is_told_401_and_its_live_connection_ends(ground: EnvoyGround, envoy_client: None) -> None:
+    way = Way(ground.peer, THROUGH_ENVOY, ground.pod, (POD_IP, APP_PORT), "inbound")
+    with contextlib.ExitStack() as force:
+        with way.pair() as (client, _):
+            force.enter_context(in_force(ground, policy("AuthorizationPolicy", action="DENY", rules=OF_SELLERS)))
+            expect_gone(client)
+        assert not gets_in(ground, THROUGH_ENVOY)
+        assert gets_in(ground, IN_PLAIN)
+        ground.until(lambda: "401" in ground.text("client.log"))
+        ground.until(lambda: "denied by policy shop/of-the-shop" in ground.text("ztunnel.log"))
+    ground.until(lambda: gets_in(ground, THROUGH_ENVOY))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [policy("PeerAuthentication", mtls={"mode": "STRICT"}), policy("AuthorizationPolicy", action="ALLOW", rules=OF_SELLERS)],
+    ids=["STRICT", "ALLOW"],
+)
+def test_an_envoy_gets_in_where_plaintext_does_not(ground: EnvoyGround, envoy_client: None, body: dict[str, object]) -> None:
+    with in_force(ground, body):
+        ground.until(lambda: not gets_in(ground, IN_PLAIN))
+        assert gets_in(ground, THROUGH_ENVOY)
+    ground.until(lambda: gets_in(ground, IN_PLAIN))
+
+
+def test_an_envoy_whose_certificate_is_revoked_is_refused_and_its_live_connection_ends(ground: EnvoyGround) -> None:
+    credentials = ground.certificate(SELLER)
+    configuration = envoy.client(f"{POD_IP}:15008", {REVOKED: f"{POD_IP}:{APP_PORT}"}, ground.files("revoked", credentials), BUYER)
+    target = ("127.0.0.1", REVOKED)
+    ground.start_envoy("revoked", configuration, target)
+    with Way(ground.peer, target, ground.pod, (POD_IP, APP_PORT), "inbound").pair() as (client, _):
+        (ground.directory / "state/revoked").write_text(f"{serial_number_of(credentials):x}\n")
+        expect_gone(client)
+    assert not gets_in(ground, target)
+    ground.until(lambda: "revoked" in ground.text("ztunnel.log"))
