@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from mesh.catalogue.balancing import preferred
 from mesh.catalogue.changes import ObjectKey
@@ -9,6 +10,7 @@ from mesh.catalogue.endpoints import EndpointList, Listed
 from mesh.catalogue.machines import EntryName, read_address
 from mesh.catalogue.offers import Offer, OfferedPort
 from mesh.kubernetes import ServiceEntry, WorkloadEntrySpec
+from mesh.limits import MAX_PORTS
 from mesh.model import BalancingMode, IPAddress, LoadBalancing, PortMapping, Service
 from mesh.policy.conditions import Condition, ConditionType, Problem, Reason, accepted, listed
 from mesh.settings import MeshSettings
@@ -37,7 +39,8 @@ def read_service_entry(key: ObjectKey, entry: ServiceEntry, settings: MeshSettin
     """
     spec, problems = entry.spec, tuple(_problems(entry))
     offered = spec.resolution != "DYNAMIC_DNS"
-    ports = tuple(OfferedPort(port.number, port.name, port.target_port or port.number) for port in spec.ports if port.protocol != "UDP")
+    streams = (port for port in spec.ports if port.protocol != "UDP")
+    ports = tuple(OfferedPort(port.number, port.name, port.target_port or port.number) for port in islice(streams, MAX_PORTS))
     selector = spec.workload_selector.labels if spec.workload_selector is not None else {}
     offer = Offer(key, tuple(_services(entry, ports, settings)), selector, ports)
     endpoints = dict(_endpoints(entry, offer, settings)) if offered else {}
@@ -115,6 +118,8 @@ def _problems(entry: ServiceEntry) -> Iterator[Problem]:
             yield Problem(f"spec.addresses.{position}", Reason.UNSUPPORTED_VALUE, explanation)
     if any(scope != _EVERYWHERE for scope in spec.export_to):
         yield Problem("spec.exportTo", Reason.UNSUPPORTED_VALUE, "layer 4 knows no visibility; the entry holds for all namespaces")
+    if len(spec.ports) > MAX_PORTS:
+        yield Problem("spec.ports", Reason.TOO_LARGE, f"more than {MAX_PORTS}; the rest is left out")
     yield from _problems_of_endpoints(entry)
 
 

@@ -7,8 +7,13 @@ from mesh.catalogue.endpoints import Listed
 from mesh.catalogue.instances import Instance, Nature
 from mesh.catalogue.offers import Offer
 from mesh.enrolment import AMBIENT, MODE_LABEL
+from mesh.limits import MAX_POLICIES, MAX_SERVICES
 from mesh.model import Locality, PortMapping, TunnelProtocol, Workload
 from mesh.policy.model import Authorization
+
+# Where more policies select a workload than a node takes, it lists this name of the root namespace instead. No policy can have it, and what
+# is listed and not held denies.
+TOO_MANY_POLICIES = f"more_than_{MAX_POLICIES}_policies"
 
 _Services = dict[str, tuple[PortMapping, ...]]
 
@@ -46,7 +51,8 @@ def _policies(books: Books, instance: Instance, mutual_tls: Authorization | None
     if instance.nature is Nature.ADDRESS:
         return ()
     selecting = sorted(books.policies.selecting(instance.workload.namespace, instance.labels))
-    return (*selecting, mutual_tls.key) if mutual_tls is not None else tuple(selecting)
+    listed = (*selecting, mutual_tls.key) if mutual_tls is not None else tuple(selecting)
+    return listed if len(listed) <= MAX_POLICIES else (f"{books.settings.root_namespace}/{TOO_MANY_POLICIES}",)
 
 
 def _services(books: Books, uid: str, instance: Instance) -> _Services:
@@ -58,7 +64,7 @@ def _services(books: Books, uid: str, instance: Instance) -> _Services:
     for origin, listed in books.endpoints.naming(uid):
         if (listing := books.offers.by_origin.get(origin)) is not None:
             _add_listed(books, listing, listed, services)
-    return services
+    return services if len(services) <= MAX_SERVICES else dict(sorted(services.items())[:MAX_SERVICES])
 
 
 def _add_listed(books: Books, offer: Offer, listed: Listed, services: _Services) -> None:

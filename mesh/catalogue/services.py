@@ -1,11 +1,13 @@
 """From a Kubernetes Service to what it offers."""
 
 from collections.abc import Iterable
+from itertools import islice
 
 from mesh import kubernetes
 from mesh.catalogue.balancing import load_balancing
 from mesh.catalogue.changes import ObjectKey
 from mesh.catalogue.offers import Offer, OfferedPort
+from mesh.limits import MAX_PORTS
 from mesh.model import PortMapping, Service
 from mesh.settings import MeshSettings
 
@@ -17,7 +19,7 @@ def read_service(key: ObjectKey, service: kubernetes.Service, settings: MeshSett
     """
     if service.spec.type == "ExternalName":
         return None
-    ports = tuple(OfferedPort(port.port, port.name, port.target) for port in _tcp_ports(service))
+    ports = tuple(OfferedPort(port.port, port.name, port.target) for port in islice(_tcp_ports(service), MAX_PORTS))
     name, namespace = service.metadata.name, service.metadata.namespace
     offered = Service(
         name=name,

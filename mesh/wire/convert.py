@@ -6,6 +6,7 @@ from ipaddress import IPv4Address, IPv6Address
 from google.protobuf.wrappers_pb2 import UInt32Value
 
 from mesh.errors import ConfigError
+from mesh.limits import MAX_POLICIES, MAX_PORTS, MAX_SERVICES
 from mesh.model import IPAddress, Locality, PortMapping, Service, TunnelProtocol, Workload
 from mesh.wire import workload_pb2 as pb
 from mesh.wire.balancing import extensions_to_wire, load_balancing_from_wire, load_balancing_to_wire
@@ -25,11 +26,6 @@ __all__ = [
 POD_IN_UID = "//Pod/"
 # One dual-stack pod has 2; multi-homed ones a few more. It bounds what one resource can add to an address table.
 MAX_ADDRESSES = 64
-# Kubernetes itself holds no service of so many ports, and no pod behind so many services.
-MAX_PORTS = 1024
-MAX_SERVICES = 4096
-# Policies that select one workload; each is asked for every connection to it.
-MAX_POLICIES = 4096
 # What a certificate may prove instead of the endpoint's own identity.
 MAX_SUBJECT_ALT_NAMES = 256
 
