@@ -105,7 +105,8 @@ class RunningLab:
         programs = tuple(self.mesh.programs)
         observed = await asyncio.to_thread(observe, self.layout, self._cluster.nodes, programs, self._options)
         observed = replace(observed, stopped=self.mesh.stopped)
-        return {"lab": self.layout.name, "capture": self._options.capture, **describe(self._cluster, observed)}
+        options = {"capture": self._options.capture, "settings": dict(self._options.settings)}
+        return {"lab": self.layout.name, **options, **describe(self._cluster, observed)}
 
     async def wait(self, time_limit_s: float, say: Say) -> None:
         """Waits until all pods are ready, and captured or not as their labels say.

@@ -71,3 +71,29 @@ def test_up_twice_says_so(lab: Lab):
     done = ambient(lab, "up", "--no-mesh")
     assert done.returncode == 1
     assert done.stderr.startswith(f"Error: the lab {lab.layout.name} is up already")
+
+
+SPEC = "{terminationGracePeriodSeconds: 1, containers: [{name: a, command: [sleep, '1000']}]}"
+POD = f"apiVersion: v1\nkind: Pod\nmetadata: {{name: brief}}\nspec: {SPEC}"
+
+
+def test_delete_by_kind_and_name(lab: Lab):
+    assert ambient(lab, "apply", "-f", "-", stdin=POD).returncode == 0
+    done = ambient(lab, "delete", "pods", "brief")
+    assert (done.stdout, done.stderr) == ("pods/brief deleted\n", "")
+    assert "brief" not in ambient(lab, "status").stdout
+    again = ambient(lab, "delete", "pods", "brief")
+    assert again.returncode == 1
+    assert again.stderr.startswith("Error: pod: 'default/brief': expected one of default/client")
+
+
+def test_a_node_is_labelled_and_its_labels_stand_in_the_manifests(lab: Lab):
+    assert ambient(lab, "label", "node", "node1", "topology.kubernetes.io/zone=a").returncode == 0
+    assert "topology.kubernetes.io/zone: a" in (lab.layout.manifests / "CLUSTER.yaml").read_text()
+    assert ambient(lab, "label", "node", "node1", "topology.kubernetes.io/zone-").returncode == 0
+
+
+def test_programs_that_a_lab_without_a_mesh_does_not_have(lab: Lab):
+    done = ambient(lab, "stop", "ztunnel")
+    assert done.returncode == 1
+    assert done.stderr == "Error: the mesh has no program ztunnel; there are: none, the lab has no mesh\n"

@@ -82,6 +82,21 @@ def test_every_program_that_is_killed_comes_back_and_the_lab_settles(layout: Lay
         assert mesh_states(lab) == {"captured"}
 
 
+def test_programs_that_are_stopped_stay_away_until_they_are_started(layout: Layout):
+    lab = api.up(layout, Options(), api.read_manifests(SAMPLE))
+    env = {**os.environ, "AMBIENT_LAB": layout.name}
+    for program, names in (("controlplane", ["controlplane"]), ("ztunnel", ["ztunnel of node1", "ztunnel of node2"])):
+        subprocess.run([AMBIENT, "lab", "stop", program], env=env, check=True)
+        status = lab.status()
+        assert status["stopped"] == names
+        assert {status["programs"][name] for name in names} == {False}
+        # Nobody waits for what was stopped.
+        lab.wait(20)
+        subprocess.run([AMBIENT, "lab", "start", program], env=env, check=True)
+        assert lab.status()["stopped"] == []
+        assert all(lab.status()["programs"].values())
+
+
 def test_a_pod_that_is_deleted_while_captured_leaves_nothing(layout: Layout):
     lab = api.up(layout, Options(), api.read_manifests(SAMPLE))
     lab.label("namespace", "default", {LABEL: "ambient"})

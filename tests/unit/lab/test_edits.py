@@ -56,6 +56,11 @@ def test_deleting_by_name(shop: Cluster, kind: str):
     assert pods(delete_object(kind, "shop/one")(shop)) == set()
 
 
+def test_deleting_by_name_again_when_its_pods_have_ended(shop: Cluster):
+    edit = delete_object("pod", "shop/one")
+    assert edit(edit(shop)) == edit(shop)
+
+
 def test_deleting_a_namespace_by_name(shop: Cluster):
     assert delete_object("ns", "shop")(shop).entries == empty_cluster(("node1",)).entries
 
