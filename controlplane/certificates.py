@@ -1,5 +1,6 @@
 """The certificate service: who may have a certificate for whom, and the call that hands it out."""
 
+import asyncio
 import datetime as dt
 import time
 from collections.abc import Callable
@@ -10,6 +11,7 @@ import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from google.protobuf.message import DecodeError
 
 from controlplane.authority import Authority, Issuer, issue_workload
 from controlplane.node_rates import NodeRates
@@ -19,11 +21,26 @@ from controlplane.status import Status, grpc_code
 from controlplane.tokens import Caller, authenticate
 from mesh.errors import CredentialError, RemoteProtocolError
 from mesh.identity import Identity, parse_identity
-from mesh.wire import ca_pb2, ca_pb2_grpc
+from mesh.wire import ca_pb2
 
 _log = structlog.get_logger()
+SERVICE = "istio.v1.auth.IstioCertificateService"
 IDENTITY_FIELD = "ImpersonatedIdentity"
+# A CSR and some metadata; a message may be much larger than that, for streams have the same limit.
+MAX_REQUEST_LENGTH = 65_536
+# It comes with the call's headers, or one packet later.
+MESSAGE_WITHIN_S = 5.0
 _MAX_LOGGED = 256
+
+
+def read_request(message: bytes) -> ca_pb2.IstioCertificateRequest:
+    """Reads a call's message. Raises RemoteProtocolError: INVALID_ARGUMENT."""
+    if len(message) > MAX_REQUEST_LENGTH:
+        raise RemoteProtocolError(Status.INVALID_ARGUMENT, f"the request is longer than {MAX_REQUEST_LENGTH}")
+    try:
+        return ca_pb2.IstioCertificateRequest.FromString(message)
+    except DecodeError:
+        raise RemoteProtocolError(Status.INVALID_ARGUMENT, "the request is malformed") from None
 
 
 def asked_identity(request: ca_pb2.IstioCertificateRequest) -> Identity:
@@ -77,8 +94,10 @@ def sign(
         raise RemoteProtocolError(Status.UNAVAILABLE, str(error)) from None
 
 
-class CertificateService(ca_pb2_grpc.IstioCertificateServiceServicer):
+class CertificateService:
     """istio.v1.auth.IstioCertificateService.
+
+    Nobody's message is waited for before it is known who calls: calls that wait are counted, and nodes would get no turn.
 
     Args:
         authority: gives the authority in force.
@@ -100,19 +119,24 @@ class CertificateService(ca_pb2_grpc.IstioCertificateServiceServicer):
         self._clock = clock
         self._rates = NodeRates()
 
-    async def CreateCertificate(  # noqa: N802  # the service's own name
-        self, request: ca_pb2.IstioCertificateRequest, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> ca_pb2.IstioCertificateResponse:
+    def handlers(self) -> "grpc.GenericRpcHandler[Any, Any]":
+        """Returns what a server is to serve."""
+        # As a stream of one message it is the same on the wire, and the message is read when it is asked for.
+        method = grpc.stream_unary_rpc_method_handler(self._serve_call, None, ca_pb2.IstioCertificateResponse.SerializeToString)
+        return grpc.method_handlers_generic_handler(SERVICE, {"CreateCertificate": method})
+
+    async def _serve_call(self, _requests: object, context: grpc.aio.ServicerContext[Any, Any]) -> ca_pb2.IstioCertificateResponse:
         log = _log.bind(peer=context.peer())
-        authority = self._authority()
         try:
             caller = authenticate(context.invocation_metadata() or (), self._token_key)
             log = log.bind(node=caller.node)
             if not self._rates.allow(caller.node, time.monotonic()):
                 raise RemoteProtocolError(Status.RESOURCE_EXHAUSTED, f"node {caller.node} asks for too many certificates")
+            request = read_request(await _receive(context))
             identity = asked_identity(request)
             log = log.bind(identity=str(identity)[:_MAX_LOGGED])
             authorise(caller, identity, self._placement)
+            authority = self._authority()
             certificate = sign(request, identity, authority.issuer, self._longest, self._clock())
         except CredentialError as error:
             log.warning("certificate_refused", code="UNAUTHENTICATED", reason=str(error))
@@ -124,3 +148,15 @@ class CertificateService(ca_pb2_grpc.IstioCertificateServiceServicer):
         log.info("certificate_issued", serial=f"{certificate.serial_number:x}", until=certificate.not_valid_after_utc.isoformat())
         leaf = certificate.public_bytes(serialization.Encoding.PEM).decode()
         return ca_pb2.IstioCertificateResponse(cert_chain=[leaf, *authority.reply_chain])
+
+
+async def _receive(context: Any) -> bytes:
+    """Returns the call's message. Raises RemoteProtocolError: INVALID_ARGUMENT, there is none."""
+    try:
+        async with asyncio.timeout(MESSAGE_WITHIN_S):
+            message = await context.read()
+    except TimeoutError:
+        raise RemoteProtocolError(Status.INVALID_ARGUMENT, f"no message within {MESSAGE_WITHIN_S} s") from None
+    if not isinstance(message, bytes):
+        raise RemoteProtocolError(Status.INVALID_ARGUMENT, "a call without a message")
+    return message

@@ -20,7 +20,6 @@ from controlplane.tokens import load_token_key
 from controlplane.xds import DiscoveryService
 from mesh.errors import ConfigError
 from mesh.settings import MeshSettings
-from mesh.wire import ca_pb2_grpc
 
 _log = structlog.get_logger()
 # Streams are for ever, certificate calls take milliseconds: after this the rest is cut.
@@ -65,9 +64,8 @@ class ControlPlane:
         )
         self._credentials = ServerCertificate(lambda: self._authority.current, longest, _now).credentials()
         self._server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=MAX_CALLS)
-        self._server.add_generic_rpc_handlers((DiscoveryService(self._feed, token_key).handlers(),))
         certificates = CertificateService(lambda: self._authority.current, self._feed, token_key, longest, _now)
-        ca_pb2_grpc.add_IstioCertificateServiceServicer_to_server(certificates, self._server)
+        self._server.add_generic_rpc_handlers((DiscoveryService(self._feed, token_key).handlers(), certificates.handlers()))
         self._readiness = ReadinessServer(lambda: self._feed.known, lambda: as_json(self._feed.catalogue.conditions))
 
     async def start(self) -> Ports:

@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from envoy.service.discovery.v3 import discovery_pb2  # type: ignore[import-untyped]  # xds-protos has no types
 
 from controlplane.feed import Feed
-from controlplane.status import grpc_code
+from controlplane.node_streams import NodeStreams
+from controlplane.status import Status, grpc_code
 from controlplane.stream import Accepted, Fact, Rejected, Stream
 from controlplane.tokens import Caller, authenticate
 from mesh.errors import CredentialError, RemoteProtocolError
@@ -26,6 +27,7 @@ class DiscoveryService:
     def __init__(self, feed: Feed, token_key: ec.EllipticCurvePublicKey) -> None:
         self._feed = feed
         self._token_key = token_key
+        self._streams = NodeStreams()
 
     def handlers(self) -> "grpc.GenericRpcHandler[Any, Any]":
         """Returns what a server is to serve. Responses leave as bytes: their resources were serialised once, for all streams."""
@@ -38,7 +40,12 @@ class DiscoveryService:
         try:
             caller = authenticate(context.invocation_metadata() or (), self._token_key)
             log = log.bind(node=caller.node)
-            await self._serve(context, caller, log)
+            async with asyncio.timeout(None) as limit:
+                with self._streams.hold(caller.node, limit):
+                    await self._serve(context, caller, log)
+        except TimeoutError:
+            log.warning("xds_refused", reason="the node has newer streams")
+            await context.abort(grpc_code(Status.RESOURCE_EXHAUSTED), "the node has newer streams")
         except CredentialError as error:
             log.warning("xds_refused", reason=str(error))
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))

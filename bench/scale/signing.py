@@ -172,7 +172,7 @@ async def _serve_until_told(pipe: Connection, token_key: bytes) -> None:
 
     server = grpc.aio.server()
     service = CertificateService(lambda: authority, Everywhere(), public, DAY, now)
-    ca_pb2_grpc.add_IstioCertificateServiceServicer_to_server(service, server)
+    server.add_generic_rpc_handlers((service.handlers(),))
     port = server.add_secure_port("127.0.0.1:0", ServerCertificate(lambda: authority, DAY, now).credentials())
     await server.start()
     started = time.process_time()

@@ -22,7 +22,7 @@ from controlplane.status import Status
 from mesh.errors import RemoteProtocolError
 from mesh.identity import parse_identity
 from tests.unit.controlplane.authorities import authority, secret
-from tests.unit.controlplane.world import IDENTITY, World, certificate_request, csr, namespace, parse_chain, pod, utc_now
+from tests.unit.controlplane.world import IDENTITY, Plane, World, certificate_request, csr, namespace, parse_chain, pod, utc_now
 
 PEM = "-----BEGIN CERTIFICATE REQUEST-----\n{}\n-----END CERTIFICATE REQUEST-----\n"
 P256 = ec.generate_private_key(ec.SECP256R1())
@@ -179,6 +179,45 @@ async def test_a_node_that_asks_too_often_is_held_back_and_no_other(world: World
             await plane.sign(certificate_request(csr(P256)), f"Bearer {world.token()}")
         await plane.sign(certificate_request(csr(P256), BOOKS), f"Bearer {world.token('n2')}")
     assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def hanging_call(plane: Plane, authorization: str) -> Any:
+    """Begins a call whose message does not come."""
+    method = plane.channel.stream_unary("/istio.v1.auth.IstioCertificateService/CreateCertificate")
+    return method(metadata=(("authorization", authorization),))
+
+
+async def test_who_is_nobody_is_refused_before_a_message_is_waited_for(world: World) -> None:
+    world.write(*SHOP)
+    async with world.running() as plane:
+        call = hanging_call(plane, "Bearer rubbish")
+        assert await call.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_a_message_is_waited_for_for_a_bounded_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("controlplane.certificates.MESSAGE_WITHIN_S", 0.1)
+    world.write(*SHOP)
+    async with world.running() as plane:
+        call = hanging_call(plane, f"Bearer {world.token()}")
+        assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_call_without_a_message_is_refused(world: World) -> None:
+    world.write(*SHOP)
+    async with world.running() as plane:
+        call = hanging_call(plane, f"Bearer {world.token()}")
+        await call.done_writing()
+        assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("message", [b"\xff" * 100, bytes(70_000)])
+async def test_a_message_that_is_no_request_is_refused(world: World, message: bytes) -> None:
+    world.write(*SHOP)
+    async with world.running() as plane:
+        call = hanging_call(plane, f"Bearer {world.token()}")
+        await call.write(message)
+        await call.done_writing()
+        assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 def mount(world: World, files: dict[str, bytes]) -> None:

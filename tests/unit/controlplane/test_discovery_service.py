@@ -3,6 +3,7 @@
 import asyncio
 import http.client
 import time
+from contextlib import AsyncExitStack
 
 import grpc
 import pytest
@@ -10,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from controlplane.resources import AUTHORIZATION_TYPE
 from mesh.wire import workload_pb2 as pb
-from tests.unit.controlplane.world import World, ambient, hostname, namespace, pod, service, uid
+from tests.unit.controlplane.world import Client, World, ambient, hostname, namespace, pod, service, uid
 
 WEB = hostname("web")
 SHOP = (namespace("shop"), pod("a", "10.0.0.1"), pod("b", "10.0.0.2"), pod("c", "10.0.0.3", app="client"), service("web", "10.96.0.1"))
@@ -237,3 +238,23 @@ async def test_too_many_types_end_the_stream(world: World) -> None:
         for number in range(17):
             await client.ask(kind=f"type.googleapis.com/unknown.{number}")
         assert await client.failure() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_of_a_node_s_streams_the_newest_stay(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("controlplane.node_streams.MOST", 2)
+    world.write(*SHOP)
+    async with world.running() as plane, AsyncExitStack() as open_streams:
+        first, *others = [
+            await opened(await open_streams.enter_async_context(plane.stream(world.token(node)))) for node in ("n1", "n2", "n1", "n1")
+        ]
+        assert await first.failure() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        world.write(*SHOP[:-1])
+        for client in others:
+            await client.receive()
+            assert client.removed == [WEB]
+
+
+async def opened(client: Client) -> Client:
+    await client.ask()
+    await client.receive()
+    return client
