@@ -13,6 +13,7 @@ from mesh.errors import MeshError
 _COMMANDS: Mapping[str, tuple[str, str, str]] = MappingProxyType(
     {
         "demo": ("cli.demo", "demo", "Show on this machine what the mesh does, and check it."),
+        "explain": ("cli.explain", "explain", "What becomes of a connection between two pods, and why."),
         "lab": ("cli.lab", "lab", "Nodes and pods as network namespaces of this machine."),
         "trace": ("cli.trace", "trace", "A pod's connections as the kernel sees them."),
     }
