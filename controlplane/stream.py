@@ -77,6 +77,11 @@ class Stream:
     subscriptions: dict[str, Subscription] = field(default_factory=dict)
     outstanding: dict[str, str] = field(default_factory=dict)
     scoped_at: int = -1
+    # The generations of which the client has acknowledged all addresses, and will have with what is under way.
+    _told: int = 0
+    _telling: int = 0
+    # The client has answered, and so has asked for addresses, if it wants any.
+    _acknowledged: bool = False
 
     def receive(self, message: Any) -> list[Fact]:
         """Applies a DeltaDiscoveryRequest and returns what there is to log.
@@ -107,6 +112,9 @@ class Stream:
         if not nonce or self.outstanding.get(type_url) != nonce:
             return []
         del self.outstanding[type_url]
+        self._acknowledged = True
+        if type_url == ADDRESS_TYPE:
+            self._told = self._telling
         if message.HasField("error_detail"):
             return [Rejected(type_url, message.error_detail.code, message.error_detail.message[:_MAX_LOGGED])]
         return [Accepted(type_url, nonce)]
@@ -115,18 +123,31 @@ class Stream:
         """Returns what is to be sent now, in this order.
 
         Policies first: an address is sent when the client has been sent every policy of its time, so that no workload is known
-        before the policies that hold for it.
+        before the policies that hold for it. And policies last: one that goes is taken back when the client has taken over every address
+        of that time, so that no workload outlives the policies that hold for it, or lists one that is not there.
         """
         policies = self.subscriptions.get(AUTHORIZATION_TYPE)
         ready = []
         if policies is not None:
             self._narrow(policies)
+            self._note_told()
             ready += self._response(AUTHORIZATION_TYPE, policies)
         for type_url, subscription in self.subscriptions.items():
             held_back = type_url == ADDRESS_TYPE and policies is not None and not policies.settled(self.mesh.table(AUTHORIZATION_TYPE))
             if subscription is not policies and not held_back:
                 ready += self._response(type_url, subscription)
+        self._note_told()
         return ready
+
+    def _note_told(self) -> None:
+        addresses = self.subscriptions.get(ADDRESS_TYPE)
+        if self._acknowledged if addresses is None else addresses.settled(self.mesh.table(ADDRESS_TYPE)):
+            self._telling = self._now()
+            if ADDRESS_TYPE not in self.outstanding:
+                self._told = self._telling
+
+    def _now(self) -> int:
+        return max(self.mesh.table(type_url).generation for type_url in (ADDRESS_TYPE, AUTHORIZATION_TYPE))
 
     def _narrow(self, policies: Subscription) -> None:
         if self.node is not None and self.scoped_at < (generation := self.mesh.scope_generation(self.node)):
@@ -134,7 +155,10 @@ class Stream:
             self.scoped_at = generation
 
     def _response(self, type_url: str, subscription: Subscription) -> list["Sent"]:
-        response = subscription.next_response(self.mesh.table(type_url)) if type_url not in self.outstanding else None
+        if type_url in self.outstanding:
+            return []
+        now = self._now()
+        response = subscription.next_response(self.mesh.table(type_url), now, self._told if type_url == AUTHORIZATION_TYPE else now)
         if response is None:
             return []
         self.outstanding[type_url] = nonce = self.new_nonce()

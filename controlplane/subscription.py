@@ -57,7 +57,7 @@ class Subscription:
         RemoteProtocolError: more names than one client may have.
     """
 
-    __slots__ = ("_absent", "_held", "_pending", "_scope", "_seen", "_unanswered", "names", "wildcard")
+    __slots__ = ("_absent", "_held", "_leaving", "_pending", "_scope", "_seen", "_unanswered", "names", "wildcard")
 
     def __init__(self, request: Request) -> None:
         if len(request.versions) > MAX_VERSIONS:
@@ -74,6 +74,8 @@ class Subscription:
         # Names to compare, in this order; and the generation up to which that has all been noted.
         self._pending: dict[str, None] = {}
         self._seen = _NEVER
+        # Of what the client holds, what it is to drop, and the generation in which that was found.
+        self._leaving: dict[str, int] = {}
         # The first request has had no response yet; it gets one, even an empty one.
         self._unanswered = True
         self._change_names(request)
@@ -107,13 +109,16 @@ class Subscription:
         self._scope = scope
 
     def settled(self, table: Table) -> bool:
-        """Whether the client has been sent all that it is to have, acknowledged or not."""
+        """Whether the client has been sent all that it is to have, acknowledged or not; it may still hold what it is to drop."""
         self._catch_up(table)
-        return not (self._pending or self._unanswered)
+        return not self._unanswered and all(name in self._leaving and self._unwanted(name, table) for name in self._pending)
 
-    def next_response(self, table: Table) -> Response | None:
+    def next_response(self, table: Table, now: int = 0, told: int = 0) -> Response | None:
         """Compares what the client holds with what it wants.
 
+        Args:
+            now: the generation of the mesh.
+            told: what was found to be dropped after this generation is not told yet.
         Returns:
             what the client is now taken to hold besides; None when there is nothing to say.
         """
@@ -130,6 +135,8 @@ class Subscription:
                     break
                 resources.append(stale)
                 self._held[stale.name] = stale.version
+            if self._stays(name, table, now, told):
+                continue
             if self._must_go(name, table):
                 removed.append(name)
             compared.append(name)
@@ -148,10 +155,20 @@ class Subscription:
             return None
         return resource
 
+    def _unwanted(self, name: str, table: Table) -> bool:
+        resource = table.by_name.get(name)
+        return resource is None or not self._wants(resource, table)
+
+    def _stays(self, name: str, table: Table, now: int, told: int) -> bool:
+        """Whether the client is to drop what it holds by this name, and not yet."""
+        if name in self._held and self._unwanted(name, table) and self._leaving.setdefault(name, now) > told:
+            return True
+        self._leaving.pop(name, None)
+        return False
+
     def _must_go(self, name: str, table: Table) -> bool:
         """Whether the client is to be told that nothing has this name, or that it is not to keep what has; notes that it is."""
-        resource = table.by_name.get(name)
-        gone = (resource is None or not self._wants(resource, table)) and self._held.pop(name, None) is not None
+        gone = self._unwanted(name, table) and self._held.pop(name, None) is not None
         if name not in self.names or table.resolve(name) is not None:
             self._absent.discard(name)
             return gone

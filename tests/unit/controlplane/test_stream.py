@@ -142,6 +142,68 @@ def test_a_policy_that_goes_is_taken_back() -> None:
     assert sent(node) == [("2", ["ns/p"])]
 
 
+def test_a_policy_that_goes_stays_until_the_client_has_the_addresses_of_that_time() -> None:
+    """Else the last pod of a namespace would be there without its policies, and one that lists a policy would be shut off."""
+    mesh = SmallMesh(scopes={"n": frozenset({"ns/p"})})
+    mesh.put(policy("p"), workload("a", 1), workload("b", 2))
+    node = stream(mesh, "n")
+    node.receive(request(kind=AUTHORIZATION_TYPE))
+    node.receive(request())
+    assert sent(node) == [("1", ["ns/p"]), ("2", ["a", "b"])]
+    node.receive(request(kind=AUTHORIZATION_TYPE, nonce="1"))
+    mesh.scopes["n"] = frozenset()
+    mesh.put(gone=("a",))
+    assert sent(node) == []  # the addresses before are not acknowledged
+    node.receive(request(nonce="2"))
+    assert sent(node) == [("3", ["a"])]
+    mesh.put(workload("b", 3))
+    assert sent(node) == []
+    node.receive(request(nonce="3"))
+    assert sent(node) == [("4", ["ns/p"]), ("5", ["b"])]
+
+
+def test_a_client_that_comes_back_drops_no_policy_before_it_has_the_addresses() -> None:
+    mesh = SmallMesh()
+    mesh.put(workload("a", 1))
+    one = stream(mesh)
+    one.receive(request(kind=AUTHORIZATION_TYPE, initial_resource_versions={"ns/p": "1"}))
+    assert sent(one) == [("1", [])]
+    one.receive(request(initial_resource_versions={"a": "1"}))
+    assert sent(one) == [("2", ["a"])]
+    one.receive(request(kind=AUTHORIZATION_TYPE, nonce="1"))
+    assert sent(one) == []
+    one.receive(request(nonce="2"))
+    assert sent(one) == [("3", ["ns/p"])]
+
+
+def test_a_policy_that_comes_back_before_it_went_was_never_away() -> None:
+    mesh = SmallMesh()
+    mesh.put(policy("p"), workload("a", 1))
+    one = stream(mesh)
+    one.receive(request(kind=AUTHORIZATION_TYPE))
+    one.receive(request())
+    assert sent(one) == [("1", ["ns/p"]), ("2", ["a"])]
+    one.receive(request(kind=AUTHORIZATION_TYPE, nonce="1"))
+    mesh.put(gone_policies=("ns/p",))
+    assert sent(one) == []
+    mesh.put(policy("p", dry_run=True), workload("b", 2))
+    one.receive(request(nonce="2"))
+    assert sent(one) == [("3", ["ns/p"]), ("4", ["b"])]
+
+
+def test_a_policy_goes_at_once_when_no_address_changed() -> None:
+    mesh = SmallMesh()
+    mesh.put(policy("p"), policy("q"), workload("a", 1))
+    one = stream(mesh)
+    one.receive(request(kind=AUTHORIZATION_TYPE))
+    one.receive(request())
+    assert sent(one) == [("1", ["ns/p", "ns/q"]), ("2", ["a"])]
+    one.receive(request(kind=AUTHORIZATION_TYPE, nonce="1"))
+    one.receive(request(nonce="2"))
+    mesh.put(gone_policies=("ns/p",))
+    assert sent(one) == [("3", ["ns/p"])]
+
+
 def test_an_unknown_type_is_answered_with_nothing_and_reported() -> None:
     mesh = SmallMesh()
     mesh.put(workload("a", 1))
