@@ -1,17 +1,13 @@
 """The settings of the control plane, from its environment."""
 
 import datetime as dt
-import enum
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
-from mesh.errors import ConfigError, ConfigErrors
+from runtime.settings import ListenAddress, LogFormat, SettingsReader, dns_name, listen_address, log_format, matching, path
 
-_T = TypeVar("_T")
-_DNS_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 # Source: SPIFFE-ID standard, section 2.1.
 _TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
 # Source: RFC 1123, as Kubernetes names namespaces.
@@ -21,23 +17,6 @@ _CLUSTER_ID = re.compile(r"[A-Za-z0-9._-]{1,253}")
 _DAY_S = 86_400
 # What ends within seconds could not be renewed in time.
 _LEAST_S = 10
-_HOST_PORT = re.compile(r"(?:\[([^\]]*)\]|([^:\[\]]*)):([0-9]{1,5})")
-
-
-class LogFormat(enum.Enum):
-    PLAIN = "plain"
-    JSON = "json"
-
-
-@dataclass(frozen=True, slots=True)
-class ListenAddress:
-    """Where to listen: "::" is every address of both families; port 0 is any free one."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,41 +66,28 @@ def parse(env: Mapping[str, str]) -> Settings:
     Raises:
         ConfigErrors: everything that is wrong.
     """
-    errors: list[ConfigError] = []
-
-    def read(key: str, default: str | None, convert: Callable[[str], _T | None], expected: str) -> _T:
-        text = env.get(key, default)
-        value = convert(text) if text is not None else None
-        if value is None:
-            errors.append(ConfigError(key, text, expected))
-        return value  # type: ignore[return-value]  # None is never used: the errors are raised first
-
+    reader = SettingsReader(env)
     settings = Settings(
-        manifests_dir=read("MANIFESTS_DIR", None, _path, "a directory of Kubernetes manifests"),
+        manifests_dir=reader.read("MANIFESTS_DIR", None, path, "a directory of Kubernetes manifests"),
         authority=AuthoritySettings(
-            state_dir=read("STATE_DIR", None, _path, "a directory to keep the authority's keys in"),
-            ca_dir=read("CA_DIR", None, _path, "a directory with ca-cert.pem, ca-key.pem and root-cert.pem") if env.get("CA_DIR") else None,
-            bundle_dir=read("BUNDLE_DIR", f"{env.get('STATE_DIR', '')}/bundle", _path, "a directory for the nodes' trust bundle"),
-            max_lifetime=read("CERT_MAX_LIFETIME_S", "86400", _seconds_from(_LEAST_S), f"whole seconds, {_LEAST_S} to {_DAY_S}"),
-            spread=read("ROOT_SPREAD_S", "600", _seconds_from(1), f"whole seconds, 1 to {_DAY_S}"),
+            state_dir=reader.read("STATE_DIR", None, path, "a directory to keep the authority's keys in"),
+            ca_dir=reader.read_optional("CA_DIR", path, "a directory with ca-cert.pem, ca-key.pem and root-cert.pem"),
+            bundle_dir=reader.read("BUNDLE_DIR", f"{env.get('STATE_DIR', '')}/bundle", path, "a directory for the nodes' trust bundle"),
+            max_lifetime=reader.read("CERT_MAX_LIFETIME_S", "86400", _seconds_from(_LEAST_S), f"whole seconds, {_LEAST_S} to {_DAY_S}"),
+            spread=reader.read("ROOT_SPREAD_S", "600", _seconds_from(1), f"whole seconds, 1 to {_DAY_S}"),
         ),
-        token_key=read("TOKEN_KEY", None, _path, "a PEM file with the P-256 public key of the nodes' tokens"),
-        listen=read("LISTEN_ADDR", "[::]:15012", _listen_address, "ADDRESS:PORT"),
-        readiness=read("READINESS_ADDR", "[::]:15021", _listen_address, "ADDRESS:PORT"),
-        trust_domain=read("TRUST_DOMAIN", "cluster.local", _matching(_TRUST_DOMAIN), "a SPIFFE trust domain, such as cluster.local"),
-        trust_domain_aliases=read("TRUST_DOMAIN_ALIASES", "", _trust_domains, "SPIFFE trust domains, comma-separated"),
-        root_namespace=read("ROOT_NAMESPACE", "istio-system", _matching(_NAMESPACE), "the name of a namespace"),
-        cluster_id=read("CLUSTER_ID", "Kubernetes", _matching(_CLUSTER_ID), "letters, digits, '.', '_' or '-'"),
-        cluster_domain=read("CLUSTER_DOMAIN", "cluster.local", _matching(_DNS_NAME), "a DNS name, such as cluster.local"),
-        log_format=read("LOG_FORMAT", "plain", _log_format, "plain or json"),
+        token_key=reader.read("TOKEN_KEY", None, path, "a PEM file with the P-256 public key of the nodes' tokens"),
+        listen=reader.read("LISTEN_ADDR", "[::]:15012", listen_address, "ADDRESS:PORT"),
+        readiness=reader.read("READINESS_ADDR", "[::]:15021", listen_address, "ADDRESS:PORT"),
+        trust_domain=reader.read("TRUST_DOMAIN", "cluster.local", matching(_TRUST_DOMAIN), "a SPIFFE trust domain, such as cluster.local"),
+        trust_domain_aliases=reader.read("TRUST_DOMAIN_ALIASES", "", _trust_domains, "SPIFFE trust domains, comma-separated"),
+        root_namespace=reader.read("ROOT_NAMESPACE", "istio-system", matching(_NAMESPACE), "the name of a namespace"),
+        cluster_id=reader.read("CLUSTER_ID", "Kubernetes", matching(_CLUSTER_ID), "letters, digits, '.', '_' or '-'"),
+        cluster_domain=reader.read("CLUSTER_DOMAIN", "cluster.local", dns_name, "a DNS name, such as cluster.local"),
+        log_format=reader.read("LOG_FORMAT", "plain", log_format, "plain or json"),
     )
-    if errors:
-        raise ConfigErrors(tuple(errors))
+    reader.check()
     return settings
-
-
-def _path(text: str) -> Path | None:
-    return Path(text) if text and "\0" not in text else None
 
 
 def _seconds_from(least: int) -> Callable[[str], dt.timedelta | None]:
@@ -132,21 +98,6 @@ def _seconds_from(least: int) -> Callable[[str], dt.timedelta | None]:
     return convert
 
 
-def _listen_address(text: str) -> ListenAddress | None:
-    match = _HOST_PORT.fullmatch(text)
-    if match is None or int(match[3]) > 65535:
-        return None
-    return ListenAddress(match[1] or match[2] or "::", int(match[3]))
-
-
-def _matching(pattern: re.Pattern[str]) -> Callable[[str], str | None]:
-    return lambda text: text if pattern.fullmatch(text) else None
-
-
 def _trust_domains(text: str) -> tuple[str, ...] | None:
     domains = tuple(text.split(",")) if text else ()
     return domains if all(_TRUST_DOMAIN.fullmatch(one) for one in domains) else None
-
-
-def _log_format(text: str) -> LogFormat | None:
-    return next((one for one in LogFormat if one.value == text), None)

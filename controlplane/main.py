@@ -8,13 +8,11 @@ import sys
 import structlog
 
 from controlplane.config import Settings, parse
-from controlplane.logs import configure_logs
 from controlplane.server import ControlPlane
 from mesh.errors import ConfigError, ConfigErrors
+from runtime.logs import configure_logs
 
 _log = structlog.get_logger()
-# Source: sysexits.h, EX_CONFIG.
-EXIT_CONFIG = 78
 
 
 def main() -> int:
@@ -23,13 +21,13 @@ def main() -> int:
         settings = parse(os.environ)
     except ConfigErrors as errors:
         sys.stderr.write(f"ambient-controlplane: the settings are wrong\n{errors}\n")
-        return EXIT_CONFIG
+        return os.EX_CONFIG
     configure_logs(settings.log_format)
     try:
         asyncio.run(run(settings))
     except (ConfigError, OSError) as failure:
         _log.error("cannot_run", error=str(failure))
-        return EXIT_CONFIG
+        return os.EX_CONFIG
     return 0
 
 

@@ -1,11 +1,11 @@
 """What is asked over HTTP: GET /healthz/ready, 200 once the source has been read and 503 before; GET /policies, the status of each."""
 
-import socket
 from collections.abc import Callable
 
 from aiohttp import web
 
-from controlplane.config import ListenAddress
+from runtime.listening import listen
+from runtime.settings import ListenAddress
 
 # Of one answer; a probe that reads slower than that is gone.
 _SHUTDOWN_S = 1.0
@@ -45,12 +45,3 @@ class ReadinessServer:
 
     async def _answer_policies(self, _request: web.Request) -> web.Response:
         return web.json_response(self._status())
-
-
-def listen(address: ListenAddress) -> socket.socket:
-    """Returns a listening socket; "::" takes IPv4 too, and is IPv4 alone where the kernel has no IPv6."""
-    if address.host == "::" and not socket.has_dualstack_ipv6():
-        return socket.create_server(("0.0.0.0", address.port))
-    if ":" not in address.host:
-        return socket.create_server((address.host, address.port))
-    return socket.create_server((address.host, address.port), family=socket.AF_INET6, dualstack_ipv6=address.host == "::")

@@ -9,7 +9,7 @@ import structlog
 
 from controlplane.authority_keeper import AuthorityKeeper, source_of
 from controlplane.certificates import CertificateService
-from controlplane.config import ListenAddress, Settings
+from controlplane.config import Settings
 from controlplane.feed import Feed
 from controlplane.policy_status import as_json
 from controlplane.publisher import Publisher
@@ -20,6 +20,7 @@ from controlplane.tokens import load_token_key
 from controlplane.xds import DiscoveryService
 from mesh.errors import ConfigError
 from mesh.settings import MeshSettings
+from runtime.settings import ListenAddress
 
 _log = structlog.get_logger()
 # Streams are for ever, certificate calls take milliseconds: after this the rest is cut.

@@ -1,12 +1,12 @@
 """The agent's HTTP page: readiness, and the pods that it holds."""
 
-import socket
 from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
 
-READY_PATH, PODS_PATH = "/healthz/ready", "/pods"
+from runtime.listening import listen
+from runtime.settings import ListenAddress
 
 
 class AdminPage:
@@ -15,18 +15,18 @@ class AdminPage:
     pods: what /pods answers.
     """
 
-    def __init__(self, address: tuple[str, int], ready: Callable[[], bool], pods: Callable[[], list[dict[str, Any]]]) -> None:
+    def __init__(self, address: ListenAddress, ready: Callable[[], bool], pods: Callable[[], list[dict[str, Any]]]) -> None:
         self._address = address
         self._ready = ready
         self._pods = pods
         application = web.Application()
-        application.add_routes([web.get(READY_PATH, self._readiness), web.get(PODS_PATH, self._list)])
+        application.add_routes([web.get("/healthz/ready", self._readiness), web.get("/pods", self._list)])
         self._runner = web.AppRunner(application, access_log=None)
 
     async def start(self) -> None:
         """Raises OSError: the address cannot be listened on."""
         await self._runner.setup()
-        await web.SockSite(self._runner, _listen(*self._address)).start()
+        await web.SockSite(self._runner, listen(self._address)).start()
 
     async def stop(self) -> None:
         await self._runner.cleanup()
@@ -36,11 +36,3 @@ class AdminPage:
 
     async def _list(self, _: web.Request) -> web.Response:
         return web.json_response(self._pods())
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """ "::" is every address of both families, where the kernel has both."""
-    if host == "::" and not socket.has_dualstack_ipv6():
-        host = "0.0.0.0"
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, dualstack_ipv6=host == "::")

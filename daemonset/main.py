@@ -13,14 +13,12 @@ from daemonset.bpffs import mount_bpffs
 from daemonset.capture.capturer import Capturer
 from daemonset.capture.items import Mode
 from daemonset.config import Settings, parse
-from daemonset.logs import configure_logs
 from daemonset.pods import pods_of_node
 from daemonset.source import ManifestReader, scan_netns, watch
 from mesh.errors import ConfigErrors
+from runtime.logs import configure_logs
 
 _log = structlog.get_logger(scope="agent")
-# Source: sysexits.h, EX_CONFIG.
-EXIT_CONFIG = 78
 
 
 def main() -> int:
@@ -29,7 +27,7 @@ def main() -> int:
         settings = parse(os.environ)
     except ConfigErrors as errors:
         sys.stderr.write(f"ambient-agent: the settings are wrong\n{errors}\n")
-        return EXIT_CONFIG
+        return os.EX_CONFIG
     configure_logs(settings.log_format)
     status = 0
     try:
@@ -38,7 +36,7 @@ def main() -> int:
         asyncio.run(_run(settings, Capturer(settings.capture, settings.pins)))
     except* OSError as failures:
         _log.error("cannot_run", errors=[str(failure) for failure in failures.exceptions], capture=settings.capture.value)
-        status = EXIT_CONFIG
+        status = os.EX_CONFIG
     return status
 
 

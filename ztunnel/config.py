@@ -2,15 +2,12 @@
 
 import ipaddress
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
-from mesh.errors import ConfigError, ConfigErrors
+from runtime.settings import SettingsReader, one_of, path
 from ztunnel.engine.interface import Endpoint
-
-T = TypeVar("T")
 
 ENGINES = ("auto", "python", "native")
 LOG_FORMATS = ("plain", "json")
@@ -19,6 +16,11 @@ LOG_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.W
 MAX_DRAIN_S = 3600.0
 # The authority signs for a day at most; what ends within seconds could not be renewed in time.
 MIN_CERTIFICATE_LIFETIME_S, MAX_CERTIFICATE_LIFETIME_S = 10, 86_400
+
+# What is said of several settings when they are wrong.
+_NAME = "a name that is not empty, without spaces and '/'"
+_NAMES = "names that are not empty, without spaces and '/', comma-separated"
+_ENDPOINT = "host:port with a port from 1 to 65535, an IPv6 address in brackets"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,124 +96,85 @@ def parse(env: Mapping[str, str]) -> Settings:
     Raises:
         ConfigErrors: one ConfigError for each setting that is missing or wrong.
     """
-    reader = _Reader(env)
+    reader = SettingsReader(env)
     settings = Settings(
         node=NodeSettings(
-            name=reader.read("NODE_NAME", _word, None),
-            trust_domain=reader.read("TRUST_DOMAIN", _word, "cluster.local"),
-            cluster_id=reader.read("CLUSTER_ID", _word, "Kubernetes"),
-            network=reader.read("NETWORK", str, ""),
-            trust_domain_aliases=reader.read("TRUST_DOMAIN_ALIASES", _words, ""),
-            root_namespace=reader.read("ROOT_NAMESPACE", _word, "istio-system"),
+            name=reader.read("NODE_NAME", None, _word, _NAME),
+            trust_domain=reader.read("TRUST_DOMAIN", "cluster.local", _word, _NAME),
+            cluster_id=reader.read("CLUSTER_ID", "Kubernetes", _word, _NAME),
+            network=reader.read("NETWORK", "", str, "a name, or nothing"),
+            trust_domain_aliases=reader.read("TRUST_DOMAIN_ALIASES", "", _words, _NAMES),
+            root_namespace=reader.read("ROOT_NAMESPACE", "istio-system", _word, _NAME),
         ),
         control_plane=ControlPlaneSettings(
-            xds=reader.read("XDS_ADDRESS", parse_endpoint, None),
-            ca=reader.read("CA_ADDRESS", parse_endpoint, None),
-            server_name=reader.read("XDS_SERVER_NAME", _word, "controlplane.ambient"),
-            root_cert=reader.read("ROOT_CERT", _path, None),
-            auth_token=reader.read("AUTH_TOKEN", _path, None),
-            on_demand=reader.read("XDS_ON_DEMAND", _switch, "true"),
-            crl_path=reader.read("CRL_PATH", _optional_path, ""),
-            certificate_lifetime_s=reader.read("CERT_LIFETIME_S", _certificate_lifetime, str(MAX_CERTIFICATE_LIFETIME_S)),
+            xds=reader.read("XDS_ADDRESS", None, parse_endpoint, _ENDPOINT),
+            ca=reader.read("CA_ADDRESS", None, parse_endpoint, _ENDPOINT),
+            server_name=reader.read("XDS_SERVER_NAME", "controlplane.ambient", _word, _NAME),
+            root_cert=reader.read("ROOT_CERT", None, path, "a path"),
+            auth_token=reader.read("AUTH_TOKEN", None, path, "a path"),
+            on_demand=reader.read("XDS_ON_DEMAND", "true", _switch, "true or false"),
+            crl_path=reader.read_optional("CRL_PATH", path, "a path"),
+            certificate_lifetime_s=reader.read(
+                "CERT_LIFETIME_S",
+                str(MAX_CERTIFICATE_LIFETIME_S),
+                _certificate_lifetime,
+                f"whole seconds, from {MIN_CERTIFICATE_LIFETIME_S} to {MAX_CERTIFICATE_LIFETIME_S}",
+            ),
         ),
-        inpod_uds=reader.read("INPOD_UDS", _path, "/var/run/ztunnel/ztunnel.sock"),
-        engine=reader.read("ENGINE", _one_of(ENGINES), "auto"),
+        inpod_uds=reader.read("INPOD_UDS", "/var/run/ztunnel/ztunnel.sock", path, "a path"),
+        engine=reader.read("ENGINE", "auto", one_of(ENGINES), "one of " + ", ".join(ENGINES)),
         admin=AdminSettings(
-            admin=reader.read("ADMIN_ADDR", parse_endpoint, "127.0.0.1:15000"),
-            stats=reader.read("STATS_ADDR", parse_endpoint, "[::]:15020"),
-            readiness=reader.read("READINESS_ADDR", parse_endpoint, "[::]:15021"),
+            admin=reader.read("ADMIN_ADDR", "127.0.0.1:15000", parse_endpoint, _ENDPOINT),
+            stats=reader.read("STATS_ADDR", "[::]:15020", parse_endpoint, _ENDPOINT),
+            readiness=reader.read("READINESS_ADDR", "[::]:15021", parse_endpoint, _ENDPOINT),
         ),
         logs=LogSettings(
-            format=reader.read("LOG_FORMAT", _one_of(LOG_FORMATS), "plain"),
-            level=reader.read("LOG_LEVEL", _one_of(tuple(LOG_LEVELS)), "info"),
+            format=reader.read("LOG_FORMAT", "plain", one_of(LOG_FORMATS), "one of " + ", ".join(LOG_FORMATS)),
+            level=reader.read("LOG_LEVEL", "info", one_of(tuple(LOG_LEVELS)), "one of " + ", ".join(LOG_LEVELS)),
         ),
-        drain_timeout_s=reader.read("DRAIN_TIMEOUT_S", _drain, "5"),
+        drain_timeout_s=reader.read("DRAIN_TIMEOUT_S", "5", _drain, f"seconds, from 0 to {MAX_DRAIN_S:.0f}"),
     )
-    if reader.errors:
-        raise ConfigErrors(tuple(reader.errors))
+    reader.check()
     return settings
 
 
-def parse_endpoint(text: str) -> Endpoint:
-    """Reads "host:port", "address:port" or "[v6 address]:port". Raises ValueError."""
+def parse_endpoint(text: str) -> Endpoint | None:
+    """Reads "host:port", "address:port" or "[v6 address]:port"; port 0 is none."""
     host, colon, port = text.rpartition(":")
     if not colon or not port.isascii() or not port.isdigit() or not 0 < int(port) <= 65535:
-        raise ValueError("host:port with a port from 1 to 65535")
+        return None
     if host.startswith("[") and host.endswith("]"):
-        return str(ipaddress.IPv6Address(host[1:-1])), int(port)
-    if not host or any(character in host for character in ":[]/ "):
-        raise ValueError("host:port, an IPv6 address in brackets")
-    return host, int(port)
-
-
-class _Reader:
-    """Reads settings one by one and keeps what is wrong with them."""
-
-    def __init__(self, env: Mapping[str, str]) -> None:
-        self._env = env
-        self.errors: list[ConfigError] = []
-
-    def read(self, key: str, convert: Callable[[str], T], default: str | None) -> T:
-        """Returns the setting converted; after an error a value that nobody sees, for parse() raises."""
-        text = self._env.get(key, default)
-        if text is None:
-            self.errors.append(ConfigError(key, None, "a value: it has no default"))
-            return None  # type: ignore[return-value]
         try:
-            return convert(text)
-        except ValueError as error:
-            self.errors.append(ConfigError(key, text, str(error)))
-            return None  # type: ignore[return-value]
+            return str(ipaddress.IPv6Address(host[1:-1])), int(port)
+        except ValueError:
+            return None
+    return (host, int(port)) if host and not any(character in host for character in ":[]/ ") else None
 
 
-def _word(text: str) -> str:
-    if not text or not text.isprintable() or any(character in text for character in " /"):
-        raise ValueError("a name that is not empty, without spaces and '/'")
-    return text
+def _word(text: str) -> str | None:
+    return text if text.isprintable() and not any(character in text for character in " /") and text else None
 
 
-def _words(text: str) -> tuple[str, ...]:
+def _words(text: str) -> tuple[str, ...] | None:
     """Names with commas between them; "" is none."""
-    return tuple(_word(word.strip()) for word in text.split(",")) if text else ()
+    words = tuple(_word(word.strip()) for word in text.split(",")) if text else ()
+    sound = tuple(word for word in words if word is not None)
+    return sound if len(sound) == len(words) else None
 
 
-def _path(text: str) -> Path:
-    if not text:
-        raise ValueError("a path")
-    return Path(text)
+def _switch(text: str) -> bool | None:
+    return {"true": True, "false": False}.get(text)
 
 
-def _optional_path(text: str) -> Path | None:
-    return Path(text) if text else None
-
-
-def _switch(text: str) -> bool:
-    if text not in {"true", "false"}:
-        raise ValueError("true or false")
-    return text == "true"
-
-
-def _drain(text: str) -> float:
-    expected = f"seconds, from 0 to {MAX_DRAIN_S:.0f}"
+def _drain(text: str) -> float | None:
     try:
         seconds = float(text)
     except ValueError:
-        raise ValueError(expected) from None
-    if not 0 <= seconds <= MAX_DRAIN_S:
-        raise ValueError(expected)
-    return seconds
+        return None
+    return seconds if 0 <= seconds <= MAX_DRAIN_S else None
 
 
-def _certificate_lifetime(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not MIN_CERTIFICATE_LIFETIME_S <= int(text[:9]) <= MAX_CERTIFICATE_LIFETIME_S:
-        raise ValueError(f"whole seconds, from {MIN_CERTIFICATE_LIFETIME_S} to {MAX_CERTIFICATE_LIFETIME_S}")
-    return int(text)
-
-
-def _one_of(values: tuple[str, ...]) -> Callable[[str], str]:
-    def convert(text: str) -> str:
-        if text not in values:
-            raise ValueError("one of " + ", ".join(values))
-        return text
-
-    return convert
+def _certificate_lifetime(text: str) -> int | None:
+    # No day has more digits; int() would take its time with a long number.
+    sound = text.isascii() and text.isdigit() and MIN_CERTIFICATE_LIFETIME_S <= int(text[:9]) <= MAX_CERTIFICATE_LIFETIME_S
+    return int(text) if sound else None

@@ -4,9 +4,6 @@ import os
 import sys
 from pathlib import Path
 
-# Source: sysexits.h, EX_CONFIG.
-EXIT_CONFIG = 78
-
 
 def main() -> int:
     """Runs ztunnel until SIGTERM or SIGINT. Returns the exit status; what is wrong with the settings goes to standard error."""
@@ -27,7 +24,7 @@ def main() -> int:
         uvloop.run(serve(settings))
     except (ConfigError, ConfigErrors) as error:
         sys.stderr.write(f"ztunnel: the settings are wrong\n{error}\n")
-        return EXIT_CONFIG
+        return os.EX_CONFIG
     except OSError as error:
         sys.stderr.write(f"ztunnel: cannot start: {error}\n")
         return 1

@@ -1,13 +1,12 @@
 """The three HTTP ports: admin on the loopback, metrics and readiness for everybody. Thin: pages come from elsewhere."""
 
-import errno
 import json
-import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
 
+from runtime.listening import listen
 from ztunnel.config import LOG_LEVELS, AdminSettings
 from ztunnel.engine.interface import Endpoint
 from ztunnel.telemetry.logs import LogLevel
@@ -88,7 +87,8 @@ class AdminServer:
             runner = web.AppRunner(application, access_log=None)
             self._runners.append(runner)
             await runner.setup()
-            listener = _listen(endpoint)
+            # The next ztunnel listens before this one stops.
+            listener = listen(endpoint, reuse_port=True)
             ports.append(listener.getsockname()[1])
             await web.SockSite(runner, listener, backlog=BACKLOG).start()
         return tuple(ports)
@@ -108,19 +108,3 @@ async def _explain(request: web.Request, handler: Handler) -> web.StreamResponse
     except web.HTTPNotFound:
         paths = sorted({route.resource.canonical for route in request.app.router.routes() if route.resource})
         return web.Response(status=404, text=f"{request.path}: not here; there is {', '.join(paths)}\n")
-
-
-def _listen(endpoint: Endpoint) -> socket.socket:
-    """Returns a listening socket; "::" serves IPv4 as well, and is 0.0.0.0 where the kernel has no IPv6.
-
-    SO_REUSEPORT lets the next ztunnel listen before this one stops.
-    """
-    host, port = endpoint
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, reuse_port=True, dualstack_ipv6=host == "::")
-    except (OSError, ValueError) as error:
-        no_ipv6 = isinstance(error, ValueError) or error.errno in {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
-        if host != "::" or not no_ipv6:
-            raise
-        return socket.create_server(("0.0.0.0", port), reuse_port=True)

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.config import AuthoritySettings, ListenAddress, LogFormat, Settings, parse
+from controlplane.config import AuthoritySettings, Settings, parse
 from mesh.errors import ConfigErrors
+from runtime.settings import ListenAddress, LogFormat
 
 REQUIRED = {"MANIFESTS_DIR": "/m", "STATE_DIR": "/s", "TOKEN_KEY": "/k"}
 

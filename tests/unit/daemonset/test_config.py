@@ -7,6 +7,7 @@ import pytest
 from daemonset.capture.items import Mode
 from daemonset.config import parse
 from mesh.errors import ConfigErrors
+from runtime.settings import LogFormat
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def test_defaults_are_those_of_the_contract(env: dict[str, str]) -> None:
     assert settings.inpod_uds == Path("/var/run/ztunnel/ztunnel.sock")
     assert settings.pins == Path("/sys/fs/bpf/ambient/node-1")
     assert settings.readiness == ("::", 15022)
-    assert settings.log_format == "plain"
+    assert settings.log_format is LogFormat.PLAIN
 
 
 def test_all_mistakes_are_told_at_once() -> None:

@@ -13,7 +13,7 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
 def test_wrong_settings_are_told_at_once_and_nothing_starts() -> None:
     ended = run("import sys; from ztunnel.main import main; sys.exit(main())")
     assert ended.returncode == 78
-    assert "NODE_NAME: None: expected a value" in ended.stderr
+    assert "NODE_NAME: None: expected a name" in ended.stderr
     assert "AUTH_TOKEN" in ended.stderr
     assert "Traceback" not in ended.stderr
 

@@ -5,12 +5,14 @@ import sys
 
 import structlog
 
+from runtime.settings import LogFormat
 
-def configure_logs(log_format: str) -> None:
-    """`log_format` is "plain" or "json"."""
+
+def configure_logs(log_format: LogFormat) -> None:
+    """Sends what structlog logs, at INFO and above, to standard output."""
     renderer: structlog.types.Processor = (
         structlog.processors.JSONRenderer()
-        if log_format == "json"
+        if log_format is LogFormat.JSON
         else structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"])
     )
     structlog.configure(
