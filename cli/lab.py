@@ -79,7 +79,7 @@ for _command in (stop, start, rotate_root, revoke):
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.pass_obj
 def status(layout: Layout, as_json: bool) -> None:
-    """Show nodes, pods and services."""
+    """Show nodes, pods, services, and what becomes of each policy."""
     document = api.Lab(layout).status()
     if as_json:
         click.echo(json.dumps(document, indent=2))
