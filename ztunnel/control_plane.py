@@ -4,15 +4,17 @@ import asyncio
 import socket
 import ssl
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from google.protobuf.message import DecodeError
 from grpclib.client import Channel, Handler
 from grpclib.config import Configuration
+from grpclib.const import Cardinality
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 from grpclib.protocol import H2Protocol
 
 from mesh.errors import CredentialError, MeshError
+from ztunnel.bounded_call import BoundedCall
 from ztunnel.config import ControlPlaneSettings
 from ztunnel.engine.interface import Endpoint
 
@@ -39,6 +41,12 @@ class _WatchedProtocol(H2Protocol):
 class _WatchedChannel(Channel):
     def _protocol_factory(self) -> H2Protocol:
         return _WatchedProtocol(Handler(), self._config, self._h2_config)
+
+    def request(self, name: str, cardinality: Cardinality, request_type: Any, reply_type: Any, **more: Any) -> Any:
+        call = super().request(name, cardinality, request_type, reply_type, **more)
+        # There is no other way to choose the class of a call; this one adds no state.
+        call.__class__ = BoundedCall
+        return call
 
 
 def open_channel(settings: ControlPlaneSettings, endpoint: Endpoint, roots: bytes | None = None) -> Channel:

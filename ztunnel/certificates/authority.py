@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 
 import mesh.wire.ca_pb2 as pb
+from mesh.errors import CredentialError
 from mesh.identity import Identity
 from mesh.wire.ca_grpc import IstioCertificateServiceStub
 from ztunnel.certificates.request import Certificate, check_reply, make_request
@@ -30,5 +31,9 @@ async def fetch_certificate(settings: ControlPlaneSettings, identity: Identity, 
     message.metadata["ImpersonatedIdentity"] = str(identity)
     async with open_channel(settings, settings.ca, trust().roots) as channel:
         stub = IstioCertificateServiceStub(channel)
-        reply = await stub.CreateCertificate(message, timeout=TIMEOUT_S, metadata=bearer(settings.auth_token))
+        async with stub.CreateCertificate.open(timeout=TIMEOUT_S, metadata=bearer(settings.auth_token)) as call:
+            await call.send_message(message, end=True)
+            reply = await call.recv_message()
+    if reply is None:
+        raise CredentialError("the CA answered nothing")
     return check_reply(request, identity, list(reply.cert_chain), trust(), time.time())
