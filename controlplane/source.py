@@ -3,38 +3,25 @@
 import asyncio
 import contextlib
 import gc
-import os
-import stat
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
-import watchfiles
 
 from controlplane.manifest_files import ManifestFiles
 from mesh.catalogue.changes import ObjectChange
 from mesh.errors import ConfigError, ConfigErrors
-from mesh.manifests import SUFFIXES, Reading, read_manifest
-from mesh.yaml_documents import MAX_FILE_CHARACTERS
+from runtime.manifests_on_disk import Complaints, Stamp, named, read_file, scan, stamp, watch
 
 _log = structlog.get_logger()
 # A cluster of 100,000 workloads in one file per object, and as many other objects.
 MAX_FILES = 250_000
-# One `kubectl apply` writes several files: wait until nothing came for STEP, and DEBOUNCE at most. A label reaches the nodes within 200 ms.
-STEP_MS = 20
-DEBOUNCE_MS = 100
-# Notifications can be lost (a queue that overflows, a file system of another machine), and the target of a link changes without one:
-# a look at names, times and sizes is cheap. In a directory of many files it takes this share of the time at most.
-RESCAN_MS = 1000
+# A look at names, times and sizes is cheap; in a directory of many files it takes this share of the time at most.
 RESCAN_SHARE = 0.02
-
 # Objects of other kinds that a log line names.
 MAX_LOGGED = 20
-
-# What tells one reading of a file from the next without opening it: time of change, size, inode.
-Stamp = tuple[int, int, int]
 
 
 @dataclass(slots=True)
@@ -51,7 +38,7 @@ class ManifestDirectory:
     stamps: dict[str, Stamp] = field(default_factory=dict)
     published: bool = False
     next_scan: float = 0.0
-    known_errors: frozenset[str] = frozenset()
+    complaints: Complaints = field(default_factory=lambda: Complaints(_log))
     known_ignored: tuple[str, ...] = ()
 
     async def follow(self, stopping: asyncio.Event) -> None:
@@ -64,19 +51,9 @@ class ManifestDirectory:
             raise ConfigError("MANIFESTS_DIR", str(self.path), "an existing directory")
         with _collector_paused():
             await self.refresh()
-        watch = watchfiles.awatch(
-            self.path,
-            watch_filter=None,
-            debounce=DEBOUNCE_MS,
-            step=STEP_MS,
-            stop_event=stopping,
-            rust_timeout=RESCAN_MS,
-            yield_on_timeout=True,
-            recursive=False,
-        )
-        async for events in watch:
-            names = named(self.path, (path for _, path in events))
-            if names or (not events and time.monotonic() >= self.next_scan):
+        async for paths in watch(self.path, stopping=stopping):
+            names = named(self.path, paths)
+            if names or (not paths and time.monotonic() >= self.next_scan):
                 await self.refresh(names)
             elif names is None:
                 await self.refresh()
@@ -93,12 +70,12 @@ class ManifestDirectory:
                 return
             changes = await asyncio.to_thread(self._read, changed)
         except ConfigErrors as broken:
-            self._report(broken.errors)
+            self.complaints.report(broken.errors)
             return
         except OSError as error:
-            self._report((ConfigError(str(self.path), error.strerror, "a readable directory"),))
+            self.complaints.report((ConfigError(str(self.path), error.strerror, "a readable directory"),))
             return
-        self._report(())
+        self.complaints.report(())
         _log.info("manifests_read", files=len(self.files), read=len(changed), changes=len(changes))
         if (ignored := self.files.ignored) != self.known_ignored:
             self.known_ignored = ignored
@@ -143,14 +120,6 @@ class ManifestDirectory:
                 self.files.put(name, reading)
         return self.files.take_changes()
 
-    def _report(self, errors: tuple[ConfigError, ...]) -> None:
-        for error in errors:
-            if str(error) not in self.known_errors:
-                _log.error("manifest_invalid", key=error.key, value=error.value, expected=error.expected)
-        if self.known_errors and not errors:
-            _log.info("manifests_valid_again")
-        self.known_errors = frozenset(map(str, errors))
-
 
 @contextlib.contextmanager
 def _collector_paused() -> Iterator[None]:
@@ -162,49 +131,3 @@ def _collector_paused() -> Iterator[None]:
         gc.collect()
         gc.freeze()
         gc.enable()
-
-
-def named(directory: Path, changed: Iterable[str]) -> frozenset[str] | None:
-    """Returns the manifests among the paths that changed; None: one is something else, and any manifest may be another by it.
-
-    A mounted ConfigMap changes by a link of another name.
-    """
-    paths = [Path(path) for path in changed]
-    if not all(path.parent == directory and path.name.endswith(SUFFIXES) for path in paths):
-        return None
-    return frozenset(path.name for path in paths if is_manifest(path.name))
-
-
-def is_manifest(name: str) -> bool:
-    """Hidden files are none: editors and those who replace a file at once leave such for a moment."""
-    return name.endswith(SUFFIXES) and not name.startswith(".")
-
-
-def scan(directory: Path) -> dict[str, Stamp]:
-    """Lists the manifests in a directory. Raises OSError."""
-    with os.scandir(directory) as entries:
-        found = ((entry.name, stamp(Path(entry.path))) for entry in entries if is_manifest(entry.name))
-        return {name: one for name, one in found if one is not None}
-
-
-def stamp(path: Path) -> Stamp | None:
-    """Returns None for what is no regular file, or is not there."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return (status.st_mtime_ns, status.st_size, status.st_ino) if stat.S_ISREG(status.st_mode) else None
-
-
-def read_file(directory: Path, name: str) -> Reading | None:
-    """Reads a manifest; None: it is gone. What cannot be read is an error in the reading."""
-    try:
-        if (size := (directory / name).stat().st_size) > MAX_FILE_CHARACTERS:
-            return Reading(errors=[ConfigError(name, size, f"at most {MAX_FILE_CHARACTERS} bytes")])
-        return read_manifest(name, (directory / name).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except UnicodeDecodeError as error:
-        return Reading(errors=[ConfigError(name, f"byte {error.start}", "UTF-8")])
-    except OSError as error:
-        return Reading(errors=[ConfigError(name, error.strerror, "a readable file")])

@@ -14,7 +14,7 @@ from daemonset.capture.capturer import Capturer
 from daemonset.capture.items import Mode
 from daemonset.config import Settings, parse
 from daemonset.pods import pods_of_node
-from daemonset.source import ManifestReader, scan_netns, watch
+from daemonset.source import ManifestReader, rounds, scan_netns
 from mesh.errors import ConfigErrors
 from runtime.logs import configure_logs
 
@@ -63,7 +63,7 @@ async def _run(settings: Settings, capturer: Capturer) -> None:
 async def _follow(settings: Settings, agent: Agent, group: asyncio.TaskGroup, stopping: asyncio.Event, serving: asyncio.Event) -> None:
     """Tells the agent of every change. ztunnel is served once the first good reading says which pods there are."""
     reader = ManifestReader(settings.manifests_dir)
-    async for _ in watch((settings.manifests_dir, settings.pod_netns_dir), stopping):
+    async for _ in rounds((settings.manifests_dir, settings.pod_netns_dir), stopping):
         manifests = await asyncio.to_thread(reader.refresh)
         netns = await asyncio.to_thread(scan_netns, settings.pod_netns_dir)
         if manifests is None:

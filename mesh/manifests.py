@@ -160,7 +160,15 @@ def parse_manifests(files: Mapping[str, str]) -> Manifests:
     Raises:
         ConfigErrors: everything that is wrong.
     """
-    readings = [read_manifest(file, text) for file, text in files.items()]
+    return combine([read_manifest(file, text) for file, text in files.items()])
+
+
+def combine(readings: Sequence[Reading]) -> Manifests:
+    """Checks that what was read fits together.
+
+    Raises:
+        ConfigErrors: everything that is wrong, in each reading and between them.
+    """
     placed = [one for reading in readings for one in reading.placed]
     errors = [error for reading in readings for error in reading.errors]
     errors += find_misfits([one.outline for one in placed])

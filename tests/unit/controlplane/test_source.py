@@ -1,14 +1,14 @@
 """The directory of manifests: what is read, what is left alone, and what is said of bad input."""
 
-import os
 from pathlib import Path
 
 import pytest
 import structlog
 
 from controlplane import source
-from controlplane.source import ManifestDirectory, named, scan
+from controlplane.source import ManifestDirectory
 from mesh.catalogue.changes import ObjectChange
+from runtime import manifests_on_disk
 
 NAMESPACE = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n"
 POD = "kind: Pod\napiVersion: v1\nmetadata: {name: a, namespace: shop}\nspec: {containers: [{name: c}]}\n"
@@ -25,41 +25,8 @@ class Follower:
         self.published.append([("" if one.value is not None else "-") + one.key.kind for one in changes])
 
 
-def test_manifests_are_regular_files_of_the_suffixes(tmp_path: Path) -> None:
-    for name in ("a.yaml", "b.yml", ".c.yaml", "d.json", "e.yaml~", "f.txt"):
-        (tmp_path / name).write_text(NAMESPACE)
-    (tmp_path / "f.yaml").mkdir()
-    os.mkfifo(tmp_path / "g.yaml")
-    (tmp_path / "h.yaml").symlink_to("nowhere")
-    (tmp_path / "i.yaml").symlink_to("a.yaml")
-    assert sorted(scan(tmp_path)) == ["a.yaml", "b.yml", "d.json", "i.yaml"]
-
-
-def test_a_change_of_content_changes_the_stamp(tmp_path: Path) -> None:
-    (tmp_path / "a.yaml").write_text(NAMESPACE)
-    before = scan(tmp_path)
-    assert scan(tmp_path) == before
-    (tmp_path / "a.yaml").write_text(NAMESPACE + "#")
-    assert scan(tmp_path) != before
-
-
-@pytest.mark.parametrize(
-    ("changed", "names"),
-    [
-        (["/m/a.yaml", "/m/b.json"], {"a.yaml", "b.json"}),
-        (["/m/.a.yaml", "/m/a.yaml"], {"a.yaml"}),
-        (["/m/.a.yaml"], set()),
-        (["/m/..data", "/m/a.yaml"], None),
-        (["/m/sub/a.yaml"], None),
-        ([], set()),
-    ],
-)
-def test_a_change_names_the_files_to_look_at_or_all(changed: list[str], names: set[str] | None) -> None:
-    assert named(Path("/m"), changed) == names
-
-
 async def test_what_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source, "MAX_FILE_CHARACTERS", 100)
+    monkeypatch.setattr(manifests_on_disk, "MAX_FILE_CHARACTERS", 100)
     (tmp_path / "a.yaml").write_bytes(b"\xff")
     (tmp_path / "b.yaml").write_text("x" * 101)
     follower = Follower(tmp_path)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import structlog.testing
 
-from daemonset.source import ManifestReader, scan_netns, watch
+from daemonset.source import ManifestReader, rounds, scan_netns
 
 GOOD = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n"
 
@@ -68,10 +68,10 @@ def test_only_other_network_namespaces_count(tmp_path: Path) -> None:
     assert scan_netns(tmp_path) == {}
 
 
-def test_watch_yields_at_once_and_upon_a_change(tmp_path: Path) -> None:
+def test_a_round_begins_at_once_and_upon_a_change(tmp_path: Path) -> None:
     async def scenario() -> None:
         stopping = asyncio.Event()
-        seen = watch((tmp_path,), stopping)
+        seen = rounds((tmp_path,), stopping)
         async with asyncio.timeout(5):
             await anext(seen)
             (tmp_path / "new").symlink_to(os.devnull)
