@@ -1,7 +1,5 @@
 """Fixtures of the engine contract, and a runner for tests that are coroutines."""
 
-import asyncio
-import inspect
 import os
 import resource
 from collections.abc import Iterator
@@ -9,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 import uvloop
 
+from tests.coroutines import run_if_coroutine
 from tests.netns.engine.certificates import Authority
 from tests.netns.engine.ground import Ground, make_ground
 from tests.netns.engine.world import World
@@ -43,16 +42,4 @@ def world(request: pytest.FixtureRequest, ground: Ground, authority: Authority) 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Runs a test that is a coroutine on uvloop, inside its world."""
-    if not inspect.iscoroutinefunction(pyfuncitem.obj):
-        return None
-    arguments = {name: pyfuncitem.funcargs[name] for name in inspect.signature(pyfuncitem.obj).parameters}
-    world = pyfuncitem.funcargs["world"]
-    assert isinstance(world, World)
-
-    async def test() -> None:
-        async with world:
-            await pyfuncitem.obj(**arguments)
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(test())
-    return True
+    return run_if_coroutine(pyfuncitem, uvloop.new_event_loop, lambda: pyfuncitem.funcargs["world"])

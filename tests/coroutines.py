@@ -1,0 +1,34 @@
+"""Runs tests that are coroutines: the conftest.py of a folder that has such says on which loop."""
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+import pytest
+
+# Far above what a test without namespaces takes; what hangs is cancelled and fails.
+TIMEOUT_S = 30.0
+
+
+def run_if_coroutine(
+    item: pytest.Function,
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+    inside: Callable[[], AbstractAsyncContextManager[object]] = lambda: asyncio.timeout(TIMEOUT_S),
+) -> bool | None:
+    """Answers pytest's hook `pytest_pyfunc_call`.
+
+    Args:
+        inside: makes what the test runs inside of, on its loop.
+    """
+    if not inspect.iscoroutinefunction(item.obj):
+        return None
+    arguments = {name: item.funcargs[name] for name in inspect.signature(item.obj).parameters}
+
+    async def test() -> None:
+        async with inside():
+            await item.obj(**arguments)
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(test())
+    return True
