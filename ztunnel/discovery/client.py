@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 import structlog
 from envoy.service.discovery.v3 import discovery_pb2 as xds  # type: ignore[import-untyped]  # xds-protos has no types
 from grpclib.client import Stream, StreamStreamMethod
+from grpclib.exceptions import ProtocolError
 
 from mesh.policy.evaluation import PolicyBook
 from ztunnel.backoff import Backoff
@@ -22,6 +23,9 @@ from ztunnel.discovery.store import Store, Update
 METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 # A control plane restarts in about a second; a minute-long outage must not be followed by a long blindness.
 RECONNECT = Backoff(first_s=0.2, limit_s=5.0)
+
+# Names that a new stream asks for. A control plane takes some more of one client and refuses the stream beyond, again and again.
+MAX_SUBSCRIBED = 40_000
 
 AdsStream = Stream[xds.DeltaDiscoveryRequest, xds.DeltaDiscoveryResponse]
 
@@ -152,8 +156,13 @@ class Discovery:
         """
         policies = wire.first_request(self._node, frozenset((wire.WILDCARD,)), self.policies.versions(), wire.AUTHORIZATION_TYPE)
         versions = self.store.versions()
-        names = frozenset((*self._demand.names(), *versions)) if self._control_plane.on_demand else frozenset((wire.WILDCARD,))
+        names = self._subscriptions(versions) if self._control_plane.on_demand else frozenset((wire.WILDCARD,))
         self._outbox.restart(policies, wire.first_request(self._node, names, versions))
+
+    def _subscriptions(self, held: Iterable[str]) -> frozenset[str]:
+        """Returns what was asked for, and what came with it: or without that, where a service of somebody's has very many endpoints."""
+        names = frozenset((*self._demand.names(), *held))
+        return names if len(names) <= MAX_SUBSCRIBED else frozenset(self._demand.names())
 
     def outgoing(self) -> list[xds.DeltaDiscoveryRequest]:
         """Returns what is to be sent on the stream now, in order."""
@@ -170,7 +179,13 @@ class Discovery:
             self.take(response)
 
     def take(self, response: xds.DeltaDiscoveryResponse) -> None:
-        """Applies one response and acknowledges it; bad resources in it are refused by name."""
+        """Applies one response and acknowledges it; bad resources in it are refused by name.
+
+        Raises:
+            ProtocolError: acknowledgements would pile up.
+        """
+        if len(response.nonce) > wire.MAX_NONCE_LENGTH or self._outbox.full:
+            raise ProtocolError("a nonce that is too long" if not self._outbox.full else "the peer does not read our acknowledgements")
         if not self.connected:
             log.info("discovery connected", address=self._control_plane.xds, resources=len(response.resources))
         self.connected = True

@@ -7,6 +7,9 @@ from envoy.service.discovery.v3 import discovery_pb2 as xds  # type: ignore[impo
 
 from ztunnel.discovery import wire
 
+# A control plane that waits for each acknowledgement has two under way; some send on without waiting. Each has a nonce of the peer's.
+MAX_WAITING = 1000
+
 
 class Outbox:
     """Filled by anybody, emptied by the one sender of the stream. A new stream starts with nothing but its first requests."""
@@ -40,6 +43,11 @@ class Outbox:
     def acknowledge(self, request: xds.DeltaDiscoveryRequest) -> None:
         self._requests.append(request)
         self._filled.set()
+
+    @property
+    def full(self) -> bool:
+        """Says whether the peer sends and sends, and does not read."""
+        return len(self._requests) >= MAX_WAITING
 
     async def wait(self) -> None:
         """Returns when there is something to take."""

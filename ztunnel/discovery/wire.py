@@ -25,6 +25,8 @@ INVALID_ARGUMENT = 3
 MAX_REASONS = 8
 # Of one reason: the name of a resource, the field and the beginning of its value.
 MAX_REASON_LENGTH = 512
+# It is repeated in the acknowledgement. Control planes use counters, UUIDs, or a hash.
+MAX_NONCE_LENGTH = 1024
 # Of a type's or resource's name that we do not know, in a log line.
 MAX_SHOWN = 256
 

@@ -17,10 +17,11 @@ from tests.unit.ztunnel.discovery.test_wire import POLICY, packed, packed_policy
 from tests.unit.ztunnel.fakes import NODE, eventually, service, workload
 from tests.unit.ztunnel.plane import Plane
 from ztunnel.control_plane import CALL_ERRORS
+from ztunnel.discovery import client as clients
 from ztunnel.discovery.client import Discovery
 from ztunnel.discovery.demand import STRANGER_LIFETIME_S, Demand
 from ztunnel.discovery.policies import POLICIES
-from ztunnel.discovery.wire import AUTHORIZATION_TYPE
+from ztunnel.discovery.wire import ADDRESS_TYPE, AUTHORIZATION_TYPE
 
 WEB = "shop/web.shop.svc.cluster.local"
 # Long enough that only an answer, never the time, ends the wait.
@@ -159,6 +160,22 @@ async def test_a_new_stream_asks_for_all_again_with_versions_and_a_fresh_token(t
         assert discovery.store.workload(pod.uid) == pod, "what was known stays while the control plane is away"
         await again.send(response(removed=(pod.uid, "/10.0.0.1")))
         await eventually(lambda: discovery.store.workload(pod.uid) is None)
+
+
+async def test_a_new_stream_asks_for_no_more_names_than_a_control_plane_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clients, "MAX_SUBSCRIBED", 3)
+    async with planes.running(tmp_path) as plane, serving(Node(plane)) as discovery:
+        session = await plane.discovery.sessions.get()
+        await session.receive()
+        waiting = asyncio.create_task(discovery.settle(("/10.96.0.1",), LONG_S))
+        await session.receive()
+        pods = [workload(f"web-{number}", f"10.0.0.{number}", services={WEB: {80: 8080}}) for number in range(1, 4)]
+        await session.send(response(packed(service("web", "10.96.0.1")), *map(packed, pods)))
+        await waiting
+        session.end()
+        first = await (await plane.discovery.sessions.get()).receive()
+        assert list(first.resource_names_subscribe) == ["/10.96.0.1"], "it brings the rest"
+        assert set(first.initial_resource_versions) == {WEB, *(pod.uid for pod in pods)}
 
 
 def policies_told(*resources: xds.Resource, removed: tuple[str, ...] = ()) -> xds.DeltaDiscoveryResponse:
@@ -336,3 +353,21 @@ def test_what_a_grpc_error_says() -> None:
     from ztunnel.control_plane import describe
 
     assert describe(GRPCError(Status.UNAUTHENTICATED, "token expired")) == "UNAUTHENTICATED: token expired"
+
+
+async def test_a_control_plane_that_never_reads_its_acknowledgements_is_left(tmp_path: Path) -> None:
+    async with planes.running(tmp_path) as plane:
+        discovery = Node(plane).discovery
+        discovery.begin()
+        with pytest.raises(CALL_ERRORS, match="acknowledgements"):
+            for number in range(10_000):
+                discovery.take(xds.DeltaDiscoveryResponse(type_url=ADDRESS_TYPE, nonce=str(number)))
+        assert len(discovery.outgoing()) < 2_000
+
+
+async def test_an_absurd_nonce_is_not_repeated(tmp_path: Path) -> None:
+    async with planes.running(tmp_path) as plane:
+        discovery = Node(plane).discovery
+        discovery.begin()
+        with pytest.raises(CALL_ERRORS, match="nonce"):
+            discovery.take(xds.DeltaDiscoveryResponse(type_url=ADDRESS_TYPE, nonce="n" * 1_000_000))
