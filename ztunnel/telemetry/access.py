@@ -106,10 +106,9 @@ class AccessLog:
         if not report.destination_text:
             report.source_text = self._style.fields(source_fields(report.labels))
             report.destination_text = self._style.fields(destination_fields(report.labels))
-        return (
-            f"{head[0]}{time}{head[1]}{notice.source}{self._source_end}{report.source_text}"
-            f"{self._next_hop_key}{notice.next_hop}{self._next_hop_end}{report.destination_text}"
-        )
+        # What was refused went nowhere.
+        next_hop = f"{self._next_hop_key}{notice.next_hop}{self._next_hop_end}" if notice.next_hop else ""
+        return f"{head[0]}{time}{head[1]}{notice.source}{self._source_end}{report.source_text}{next_hop}{report.destination_text}"
 
     def _end(self, notice: Closed) -> str:
         # Sent and received as the ecosystem has them: by the server.
