@@ -28,7 +28,7 @@ class ServerCertificate:
         self._authority = authority
         self._lifetime = lifetime
         self._clock = clock
-        self._renewal = clock()
+        self._issued = self._renewal = clock()
         self._issuer: Issuer | None = None
 
     def credentials(self) -> grpc.ServerCredentials:
@@ -37,7 +37,8 @@ class ServerCertificate:
 
     def _renewed(self) -> grpc.ServerCertificateConfiguration | None:
         """Called by gRPC before each handshake, from a thread of its own; None keeps what there is."""
-        if self._clock() < self._renewal and self._authority().issuer is self._issuer:
+        # A clock that was ahead when it was issued is put right some time: what is there is then not valid yet.
+        if self._issued <= self._clock() < self._renewal and self._authority().issuer is self._issuer:
             return None
         try:
             return self._issue()
@@ -50,7 +51,7 @@ class ServerCertificate:
         now, issuer = self._clock(), self._authority().issuer
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = issue_server(issuer, key.public_key(), SERVER_NAME, self._lifetime, now)
-        self._renewal, self._issuer = now + (certificate.not_valid_after_utc - now) / 2, issuer
+        self._issued, self._renewal, self._issuer = now, now + (certificate.not_valid_after_utc - now) / 2, issuer
         form, pem = serialization.PrivateFormat.PKCS8, serialization.Encoding.PEM
         chain = b"".join(one.public_bytes(pem) for one in (certificate, *issuer.above))
         return grpc.ssl_server_certificate_configuration([(key.private_bytes(pem, form, serialization.NoEncryption()), chain)])

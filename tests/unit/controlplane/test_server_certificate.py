@@ -78,3 +78,11 @@ def test_a_certificate_that_ends_with_its_issuer_is_renewed_at_half_of_what_it_h
     assert issued.renewed()
     issued.now += dt.timedelta(hours=1)
     assert issued.renewed()
+
+
+def test_a_clock_that_was_ahead_leaves_no_certificate_of_the_future(monkeypatch: pytest.MonkeyPatch) -> None:
+    issued = Issued(monkeypatch)
+    issued.now -= dt.timedelta(hours=1)
+    assert issued.renewed()
+    assert issued.newest()[0].not_valid_before_utc < issued.now
+    assert not issued.renewed()
