@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -10,7 +11,7 @@ import structlog
 
 from controlplane.authority import Authority
 from controlplane.config import AuthoritySettings
-from controlplane.files import PUBLIC_MODE, write_over
+from controlplane.files import PUBLIC_MODE, sweep, write_over
 from controlplane.given_store import GivenAuthority
 from controlplane.rotation import Pace
 from controlplane.self_made import SelfMadeAuthority
@@ -18,6 +19,7 @@ from mesh.errors import ConfigError
 
 BUNDLE_FILE = "root-cert.pem"
 LISTS_FILE = "ca-crl.pem"
+_OURS = re.compile("|".join(map(re.escape, (BUNDLE_FILE, LISTS_FILE))))
 # A revocation or a new root is urgent, and a handful of small files costs 0.2 ms; the nodes look as often.
 POLL_S = 1.0
 # Whoever made the issuer has a day to see each of these.
@@ -61,6 +63,7 @@ class AuthorityKeeper:
         self._trouble = ""
         self._reminded = self._published_at = _LONG_AGO
         bundle_dir.mkdir(parents=True, exist_ok=True)
+        sweep(bundle_dir, _OURS)
         self.current = self._take()
 
     async def follow(self, stopping: asyncio.Event) -> None:
@@ -94,7 +97,8 @@ class AuthorityKeeper:
         for name, content in ((BUNDLE_FILE, read.bundle), (LISTS_FILE, read.revocations)):
             if self._published(name) != content or not (self._bundle_dir / name).exists():
                 write_over(self._bundle_dir / name, content, PUBLIC_MODE)
-                self._published_at = self._clock()
+                if name == BUNDLE_FILE:
+                    self._published_at = self._clock()
                 _log.info("bundle_written", file=str(self._bundle_dir / name), bytes=len(content), authority=_describe(read))
         return read
 

@@ -3,12 +3,18 @@
 import contextlib
 import errno
 import os
+import re
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 PRIVATE_MODE = 0o600
 PUBLIC_MODE = 0o644
+# What is being written has its name within milliseconds; clocks of several machines and a slow disk included, this is not being written.
+ABANDONED_S = 3600.0
+# What tempfile.mkstemp puts between our name and its own.
+_SCRATCH = re.compile(r"\.(.+)\.[a-z0-9_]{8}")
 
 
 def write_new(path: Path, content: bytes, mode: int) -> bool:
@@ -36,6 +42,17 @@ def write_over(path: Path, content: bytes, mode: int) -> None:
         except OSError:
             scratch.unlink()
             raise
+
+
+def sweep(directory: Path, names: re.Pattern[str]) -> None:
+    """Removes what crashes have left of files with these names: it may be a key's. Raises OSError."""
+    for path in directory.iterdir():
+        match = _SCRATCH.fullmatch(path.name)
+        if match is None or not names.fullmatch(match[1]):
+            continue
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - path.lstat().st_mtime > ABANDONED_S:
+                path.unlink()
 
 
 def read_bounded(path: Path, limit: int) -> bytes:

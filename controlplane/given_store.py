@@ -1,6 +1,7 @@
 """Reads the directory of an authority that others made: all files of one moment."""
 
 import datetime as dt
+import errno
 from pathlib import Path
 
 from controlplane.authority import Authority
@@ -12,6 +13,8 @@ from mesh.errors import ConfigError
 _MAX_LENGTH = 1 << 20
 # Kubernetes puts a new directory of files in place by renaming this link: whoever follows it once sees one moment.
 _MOMENT = "..data"
+# Two replacements within a reading of a millisecond are nobody's work.
+_TRIES = 3
 # What could not be used may become valid with time alone; the check takes some milliseconds.
 _CHECK_AGAIN = dt.timedelta(minutes=1)
 
@@ -53,8 +56,21 @@ class GivenAuthority:
 
 def read_files(directory: Path) -> dict[str, bytes]:
     """Returns the contents of the files that are there. Raises OSError when one is there and cannot be read."""
+    for _ in range(_TRIES):
+        base = _base(directory)
+        contents = _read_all(base)
+        # What was replaced meanwhile may have been removed before it was read to its end: a file would seem not to be there.
+        if _base(directory) == base:
+            return contents
+    raise OSError(errno.EAGAIN, "replaced each time that it is read", str(directory))
+
+
+def _base(directory: Path) -> Path:
     moment = directory / _MOMENT
-    base = moment.resolve(strict=True) if moment.is_symlink() else directory
+    return moment.resolve(strict=True) if moment.is_symlink() else directory
+
+
+def _read_all(base: Path) -> dict[str, bytes]:
     contents = {}
     for name in FILES:
         try:

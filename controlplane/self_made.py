@@ -11,7 +11,7 @@ import structlog
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from controlplane.authority import Authority, Issuer, make_authority
-from controlplane.files import read_bounded
+from controlplane.files import read_bounded, sweep
 from controlplane.revocation import MAX_REVOKED, read_serials, sign_lists, still_good
 from controlplane.root_store import create_root, forget_root, load_root
 from controlplane.rotation import Pace, Rotation, Seen, Stage, advance, begin
@@ -27,6 +27,7 @@ _MAX_REVOKED_LENGTH = MAX_REVOKED * 200
 # A list is signed anew at half of its fortnight; to read 10,000 serials takes 50 ms.
 _CHECK_AGAIN = dt.timedelta(hours=1)
 _LATER_ROOT = re.compile(r"root-(key|cert)-[0-9]+\.pem")
+_OURS = re.compile(r"root-(key|cert)(-[0-9]+)?\.pem|rotation-[0-9]+\.json")
 
 _log = structlog.get_logger()
 
@@ -89,11 +90,16 @@ class SelfMadeAuthority:
             forget_root(self._directory, generation)
 
     def _state(self, now: dt.datetime) -> Rotation:
-        """Returns the state in force; makes the first one where there is none."""
-        self._directory.mkdir(parents=True, exist_ok=True)
+        """Returns the state in force; makes the first one where there is none and never was."""
+        if not self._roots:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            sweep(self._directory, _OURS)
         state = newest(self._directory)
         if state is not None:
             return state
+        if self._roots:
+            # A volume that is gone for a while, say: a new root would cut off every node.
+            raise ConfigError(str(self._directory), "no rotation-*.json any more", "what it held; start anew to begin with a new root")
         later = sorted(path.name for path in self._directory.iterdir() if _LATER_ROOT.fullmatch(path.name))
         if later:
             raise ConfigError(str(self._directory), f"{later[0]} without rotation-*.json", "the state of the rotation that made it")

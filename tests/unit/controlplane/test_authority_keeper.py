@@ -1,15 +1,20 @@
 """The authority in force: read anew, published, rotated, revoked; what cannot be used changes nothing."""
 
 import datetime as dt
+import os
+import shutil
+import time
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from controlplane import given_store
 from controlplane.authority import issue_workload
 from controlplane.authority_keeper import AuthorityKeeper, source_of
 from controlplane.config import AuthoritySettings
+from controlplane.files import write_over
 from controlplane.revocation import read_lists
 from mesh.errors import ConfigError
 from mesh.identity import Identity
@@ -292,3 +297,78 @@ def test_an_issuer_that_ends_soon_is_told_once_a_day(mounted: Place, capsys: pyt
         keeper.refresh()
         mounted.now += DAY / 2
     assert capsys.readouterr().out.count("authority_ends_soon") == 3
+
+
+@pytest.mark.parametrize("rotated", [False, True])
+def test_a_state_directory_that_is_suddenly_empty_makes_no_new_root(place: Place, rotated: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    keeper = place.keeper()
+    if rotated:
+        (place.state / "rotate-root").touch()
+        for _ in range(5):
+            keeper.refresh()
+            place.pass_s(60)
+    roots, signs = place.roots(), signer(keeper)
+    # A volume that is not mounted for a while leaves the directory that it is mounted on.
+    place.state.rename(place.state.with_name("unmounted"))
+    place.state.mkdir()
+    for _ in range(3):
+        place.pass_s(60)
+        keeper.refresh()
+    assert list(place.state.iterdir()) == []
+    assert (place.roots(), signer(keeper)) == (roots, signs)
+    assert capsys.readouterr().out.count("authority_not_read") == 1
+    place.state.rmdir()
+    place.state.with_name("unmounted").rename(place.state)
+    keeper.refresh()
+    assert (place.roots(), signer(keeper)) == (roots, signs)
+
+
+def test_a_revocation_does_not_hold_up_a_rotation(place: Place) -> None:
+    keeper = place.keeper()
+    old = signer(keeper)
+    (place.state / "rotate-root").touch()
+    for serial in range(1, 4):
+        keeper.refresh()
+        place.put_revoked(serial)
+        place.pass_s(6)
+    keeper.refresh()
+    assert signer(keeper) != old
+
+
+def test_what_a_crash_left_of_a_root_key_is_removed_in_time(place: Place) -> None:
+    place.keeper()
+    scratch = place.state / ".root-key.pem.a1b2c3d4"
+    os.link(place.state / "root-key.pem", scratch)
+    others = [place.state / ".root-key.pem.swp", place.state / ".notes.a1b2c3d4"]
+    for one in others:
+        one.touch()
+    write_over(place.bundle / "x.pem", b"", 0o644)
+    left = place.bundle / ".ca-crl.pem.a1b2c3d4"
+    left.touch()
+    place.keeper()
+    assert scratch.exists(), "another replica may be about to use it"
+    old_s = time.time() - 7200
+    for one in (scratch, left, *others):
+        os.utime(one, (old_s, old_s))
+    place.keeper()
+    assert not scratch.exists() and not left.exists()
+    assert (place.state / "root-key.pem").exists()
+    assert all(one.exists() for one in others)
+
+
+def test_a_secret_that_is_replaced_while_it_is_read_is_read_again(mounted: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    issuer = authority("ca")
+    mounted.mount({**secret(issuer), "ca-crl.pem": b""})
+    place, swapped = mounted, []
+    original = given_store.read_bounded
+
+    def swapping(path: Path, limit: int) -> bytes:
+        """The kubelet removes the old moment when the new one is in place."""
+        if path.name == "ca-crl.pem" and not swapped:
+            swapped.append(path)
+            place.mount({**secret(issuer), "ca-crl.pem": b"new"})
+            shutil.rmtree(path.parent)
+        return original(path, limit)
+
+    monkeypatch.setattr(given_store, "read_bounded", swapping)
+    assert given_store.read_files(mounted.ca)["ca-crl.pem"] == b"new"
