@@ -3,20 +3,20 @@
 What comes from the files is checked here once, so that a file that is half written or wrong never reaches an engine.
 """
 
+import functools
 from dataclasses import dataclass
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from mesh.errors import CredentialError
 from mesh.pem import split_pem
+from mesh.signatures import UNREADABLE, issued, signed_by
 
 # A rotation has two roots, a federation a few; it bounds what each handshake may have to look through.
 MAX_ROOTS = 32
 MAX_LISTS = 32
-# What cryptography raises for what it cannot read.
-UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, x509.InvalidVersion)
+# What a change brings is asked about each identity of the node, and large lists take 50 ms to read: what was, and what is.
+MAX_READINGS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ def read_trust(roots: bytes, revoked: bytes) -> Trust:
     authorities = read_roots(roots)
     for one in read_lists(revoked):
         claimed = [authority for authority in authorities if _claims(one, authority)]
-        if claimed and not any(_signed_by(one, authority) for authority in claimed):
+        if claimed and not any(signed_by(one, authority) for authority in claimed):
             raise CredentialError(f"revocation lists: {one.issuer.rfc4514_string()[:256]} has not signed its list")
     return Trust(roots, revoked)
 
@@ -69,23 +69,16 @@ def why_untrusted(chain: bytes, trust: Trust) -> str:
         issuers = [above] if above is not None else [root for root in roots if issued(certificate, root)]
         for one in lists:
             revoked = one.get_revoked_certificate_by_serial_number(certificate.serial_number) is not None
-            if revoked and any(_signed_by(one, issuer) for issuer in issuers):
+            if revoked and any(signed_by(one, issuer) for issuer in issuers):
                 return f"certificate {certificate.serial_number:x} is revoked"
     return ""
 
 
-def issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    try:
-        certificate.verify_directly_issued_by(issuer)
-    except (*UNREADABLE, InvalidSignature):
-        return False
-    return True
-
-
-def read_lists(pem: bytes) -> list[x509.CertificateRevocationList]:
+@functools.lru_cache(MAX_READINGS)
+def read_lists(pem: bytes) -> tuple[x509.CertificateRevocationList, ...]:
     """Reads revocation lists, none of them in an empty file. Raises CredentialError."""
     try:
-        lists = [x509.load_pem_x509_crl(block) for block in split_pem(pem, "X509 CRL")]
+        lists = tuple(x509.load_pem_x509_crl(block) for block in split_pem(pem, "X509 CRL"))
         for one in lists:
             _ = one.issuer, one.extensions, [entry.serial_number for entry in one]
     except UNREADABLE as error:
@@ -105,13 +98,3 @@ def _claims(one: x509.CertificateRevocationList, authority: x509.Certificate) ->
     except x509.ExtensionNotFound:
         return True
     return named is None or named == own
-
-
-def _signed_by(one: x509.CertificateRevocationList, authority: x509.Certificate) -> bool:
-    key = authority.public_key()
-    if one.issuer != authority.subject or not isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey):
-        return False
-    try:
-        return one.is_signature_valid(key)
-    except UNREADABLE:
-        return False

@@ -300,7 +300,7 @@ def test_an_issuer_that_ends_soon_is_told_once_a_day(mounted: Place, capsys: pyt
 
 
 @pytest.mark.parametrize("rotated", [False, True])
-def test_a_state_directory_that_is_suddenly_empty_makes_no_new_root(place: Place, rotated: bool, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_state_directory_that_is_suddenly_empty_makes_no_root(place: Place, rotated: bool, capsys: pytest.CaptureFixture[str]) -> None:
     keeper = place.keeper()
     if rotated:
         (place.state / "rotate-root").touch()
@@ -351,7 +351,8 @@ def test_what_a_crash_left_of_a_root_key_is_removed_in_time(place: Place) -> Non
     for one in (scratch, left, *others):
         os.utime(one, (old_s, old_s))
     place.keeper()
-    assert not scratch.exists() and not left.exists()
+    assert not scratch.exists()
+    assert not left.exists()
     assert (place.state / "root-key.pem").exists()
     assert all(one.exists() for one in others)
 

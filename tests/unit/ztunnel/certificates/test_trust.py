@@ -128,3 +128,12 @@ def test_there_never_was_anything(files: Files) -> None:
     files.roots.write_bytes(b"rubbish")
     with pytest.raises(CredentialError, match="trust bundle"):
         files.watch.read()
+
+
+def test_lists_are_read_once_for_all_identities(monkeypatch: pytest.MonkeyPatch) -> None:
+    load, loaded = x509.load_pem_x509_crl, []
+    monkeypatch.setattr(x509, "load_pem_x509_crl", lambda pem: loaded.append(pem) or load(pem))
+    trust = read_trust(BUNDLE, ROOT.revokes(1) + NEXT.revokes(1))
+    for _ in range(3):
+        assert why_untrusted(leaf(ROOT), trust) == ""
+    assert len(loaded) == 2
