@@ -2,12 +2,15 @@
 
 import enum
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from mesh.catalogue.index import LabelIndex
 from mesh.enrolment import MODE_LABEL
 from mesh.model import IPAddress, Workload
+
+K = TypeVar("K", bound=Hashable)
 
 
 class Nature(enum.Enum):
@@ -42,6 +45,7 @@ class InstanceBook:
 
     Args:
         pod_addresses: how many pods have each address; those on their node's network have the node's.
+        machines: the uids of the machines that say each address.
     """
 
     by_uid: dict[str, Instance] = field(default_factory=dict)
@@ -49,6 +53,7 @@ class InstanceBook:
     by_namespace: dict[str, set[str]] = field(default_factory=dict)
     by_node: dict[str, set[str]] = field(default_factory=dict)
     pod_addresses: Counter[IPAddress] = field(default_factory=Counter)
+    machines: dict[IPAddress, set[str]] = field(default_factory=dict)
 
     def put(self, uid: str, instance: Instance | None) -> bool:
         """Takes in an instance, or forgets it; tells whether that made a difference."""
@@ -57,6 +62,10 @@ class InstanceBook:
             return False
         self._count(instance, 1)
         self._count(known, -1)
+        for ip in _machine_addresses(known):
+            discard(self.machines, ip, uid)
+        for ip in _machine_addresses(instance):
+            self.machines.setdefault(ip, set()).add(uid)
         if known is not None and not (instance is not None and _filed_alike(known, instance)):
             self._unfile(uid, known)
             known = None
@@ -97,7 +106,11 @@ def _filed_alike(one: Instance, other: Instance) -> bool:
     return one.labels == other.labels and one.workload.namespace == other.workload.namespace and one.workload.node == other.workload.node
 
 
-def discard(book: dict[str, set[str]], place: str, uid: str) -> None:
+def _machine_addresses(instance: Instance | None) -> tuple[IPAddress, ...]:
+    return instance.workload.addresses if instance is not None and instance.nature is Nature.MACHINE else ()
+
+
+def discard(book: dict[K, set[str]], place: K, uid: str) -> None:
     """Removes what is there, and the set with the last of it."""
     book[place].remove(uid)
     if not book[place]:

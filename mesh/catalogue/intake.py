@@ -90,6 +90,7 @@ class Intake:
             touched.instances.add(uid)
             changed = {*_addresses(before)} ^ {*_addresses(after)}
             touched.services.update(books.offers.claiming(books.settings.network, changed))
+            touched.instances.update(machine for ip in changed for machine in books.instances.machines.get(ip, ()))
 
     def _take_workload_entry(self, key: ObjectKey, value: Object | None, touched: Touched) -> None:
         assert value is None or isinstance(value, kubernetes.WorkloadEntry)

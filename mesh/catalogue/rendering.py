@@ -25,14 +25,22 @@ def render(books: Books, instance: Instance, mutual_tls: Authorization | None) -
         mutual_tls: the policy by which it refuses plaintext, as `mutual_tls_of` returns it.
     """
     workload = instance.workload
-    mode = instance.labels.get(MODE_LABEL, books.modes.get(workload.namespace))
     return replace(
         workload,
-        tunnel_protocol=TunnelProtocol.HBONE if instance.redirected and mode == AMBIENT else TunnelProtocol.NONE,
+        tunnel_protocol=TunnelProtocol.HBONE if _takes_tunnels(books, instance) else TunnelProtocol.NONE,
         services=books.sharing.mapping(_services(books, workload.uid, instance)),
         locality=_locality(books, workload),
         policies=books.sharing.value(_policies(books, instance, mutual_tls)),
     )
+
+
+def _takes_tunnels(books: Books, instance: Instance) -> bool:
+    """A machine with the address of a pod is none: whoever wrote that would have the pod dialled with a tunnel that it does not take."""
+    workload = instance.workload
+    mode = instance.labels.get(MODE_LABEL, books.modes.get(workload.namespace))
+    if not instance.redirected or mode != AMBIENT:
+        return False
+    return instance.nature is Nature.POD or not any(ip in books.instances.pod_addresses for ip in workload.addresses)
 
 
 def mutual_tls_of(books: Books, instance: Instance) -> Authorization | None:

@@ -8,6 +8,7 @@ from mesh.catalogue.catalogue import Catalogue
 from mesh.catalogue.changes import ObjectChange, ObjectKey
 from mesh.kubernetes import Object
 from mesh.manifests import parse_manifests
+from mesh.model import TunnelProtocol
 from mesh.settings import MeshSettings
 
 NAMESPACES = """
@@ -98,3 +99,32 @@ def test_an_address_that_two_pods_have_for_a_moment_is_kept_until_both_are_gone(
     assert "10.0.0.1" not in addresses(catalogue)
     catalogue.apply([ObjectChange(successor, None)])
     assert "10.0.0.1" in addresses(catalogue)
+
+
+MACHINE = """
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata:
+  name: thief
+  namespace: aaa
+  labels: {istio.io/dataplane-mode: ambient}
+  annotations: {ambient.istio.io/redirection: enabled}
+spec: {address: 10.0.0.1}
+"""
+
+
+def test_nobody_expects_a_tunnel_to_a_machine_where_a_pod_is() -> None:
+    """A pod on the node's network has no name by its address: the machine would be all that peers know of it, and be dialled in vain."""
+    everything = objects(POD.replace("{nodeName: n,", "{nodeName: n, hostNetwork: true,") + MACHINE)
+    pod = next(key for key in everything if key.kind == "Pod")
+    catalogue = Catalogue(MeshSettings())
+
+    def protocol() -> TunnelProtocol:
+        return catalogue.workloads["Kubernetes/networking.istio.io/WorkloadEntry/aaa/thief"].tunnel_protocol
+
+    catalogue.apply(ObjectChange(key, value) for key, value in everything.items() if key != pod)
+    assert protocol() is TunnelProtocol.HBONE
+    catalogue.apply([ObjectChange(pod, everything[pod])])
+    assert protocol() is TunnelProtocol.NONE
+    catalogue.apply([ObjectChange(pod, None)])
+    assert protocol() is TunnelProtocol.HBONE
