@@ -10,14 +10,24 @@ K = TypeVar("K", bound=Hashable)
 
 
 class Claimant(NamedTuple):
-    """One of the services that an object makes."""
+    """One of the services that an object makes.
 
+    Args:
+        undated, created: when the object was made, as Kubernetes says it; what has no time is younger than all that have one.
+    """
+
+    kind: str
+    undated: bool
+    created: str
     origin: ObjectKey
     position: int
 
 
 class Claims(Generic[K]):
-    """The first claimant owns: a Service before a ServiceEntry, then by namespace and name, whatever the order of their coming."""
+    """The first claimant owns: a Service before a ServiceEntry, then the oldest, then by namespace and name.
+
+    Nobody takes what is another's by a name of his own choosing, and the order of their coming here decides nothing.
+    """
 
     def __init__(self) -> None:
         self._claimants: dict[K, list[Claimant]] = {}

@@ -42,7 +42,7 @@ def read_service_entry(key: ObjectKey, entry: ServiceEntry, settings: MeshSettin
     streams = (port for port in spec.ports if port.protocol != "UDP")
     ports = tuple(OfferedPort(port.number, port.name, port.target_port or port.number) for port in islice(streams, MAX_PORTS))
     selector = spec.workload_selector.labels if spec.workload_selector is not None else {}
-    offer = Offer(key, tuple(_services(entry, ports, settings)), selector, ports)
+    offer = Offer(key, tuple(_services(entry, ports, settings)), selector, ports, entry.metadata.creation_timestamp)
     endpoints = dict(_endpoints(entry, offer, settings)) if offered else {}
     status = (Condition(ConditionType.ACCEPTED, False, problems[0].reason, listed(problems)),) if problems else (accepted(),)
     return ReadEntry(offer if offered else None, EndpointList(key, endpoints), status)

@@ -29,12 +29,17 @@ class Offer:
     Args:
         services: one for each hostname, no two of one hostname.
         selector: of the instances of the namespace that back all of them; empty: none.
+        created: when the object was made; "" where nobody says.
     """
 
     origin: ObjectKey
     services: tuple[Service, ...]
     selector: Mapping[str, str]
     ports: tuple[OfferedPort, ...]
+    created: str = ""
+
+    def claimant(self, position: int) -> Claimant:
+        return Claimant(self.origin.kind, not self.created, self.created, self.origin, position)
 
     def ports_on(self, instance: Instance) -> tuple[PortMapping, ...]:
         """Returns the ports as an instance serves them; one whose target it does not name is left out.
@@ -111,7 +116,7 @@ class OfferBook:
     def owned_by(self, offer: Offer) -> Iterator[Service]:
         """Yields the services of an offer whose names are not another's."""
         for position, service in enumerate(offer.services):
-            if self._names.owner(service.key) == (offer.origin, position):
+            if self._names.owner(service.key) == offer.claimant(position):
                 yield service
 
     def _offer(self, claimant: Claimant, withdrawn: Offer | None) -> Offer:
@@ -138,7 +143,7 @@ class OfferBook:
         if offer.selector:
             self.selectors.add(offer.origin, offer.origin.namespace, offer.selector)
         for position, service in enumerate(offer.services):
-            claimant = Claimant(offer.origin, position)
+            claimant = offer.claimant(position)
             self._names.add(service.key, claimant)
             for ip in service.addresses:
                 self._addresses.add((service.network, ip), claimant)
@@ -148,7 +153,7 @@ class OfferBook:
         if offer.selector:
             self.selectors.remove(offer.origin, offer.origin.namespace, offer.selector)
         for position, service in enumerate(offer.services):
-            claimant = Claimant(offer.origin, position)
+            claimant = offer.claimant(position)
             self._names.remove(service.key, claimant)
             for ip in service.addresses:
                 self._addresses.remove((service.network, ip), claimant)
@@ -156,4 +161,4 @@ class OfferBook:
 
 def _selects_alike(one: Offer, other: Offer) -> bool:
     same_names = [service.key for service in one.services] == [service.key for service in other.services]
-    return same_names and one.selector == other.selector and one.ports == other.ports
+    return same_names and (one.selector, one.ports, one.created) == (other.selector, other.ports, other.created)

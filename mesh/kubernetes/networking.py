@@ -94,6 +94,12 @@ class ServiceEntrySpec(KubernetesObject):
     subject_alt_names: Annotated[tuple[SubjectAltName, ...], at_most(MAX_SUBJECT_ALT_NAMES)] = ()
 
 
+class ServiceEntryMetadata(Metadata):
+    """creation_timestamp is RFC 3339 in UTC, to the second, as Kubernetes prints it; "" where nobody wrote one."""
+
+    creation_timestamp: StrictStr = ""
+
+
 class ServiceEntry(KubernetesObject):
-    metadata: Metadata
+    metadata: ServiceEntryMetadata
     spec: ServiceEntrySpec

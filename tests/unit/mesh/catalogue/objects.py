@@ -110,7 +110,7 @@ entry_spec = {
 }
 workload_entries = whole(metadata(labels=labels(), annotations=annotations), spec=spec(**entry_spec))
 service_entries = whole(
-    metadata(),
+    metadata(creationTimestamp=maybe(st.sampled_from(["2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"]))),
     spec=spec(
         hosts=st.lists(hosts, min_size=1, max_size=2),
         addresses=st.lists(addresses | st.just("10.0.0.0/24"), max_size=2),

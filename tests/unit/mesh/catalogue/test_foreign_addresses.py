@@ -6,7 +6,7 @@ import pytest
 
 from mesh.catalogue.catalogue import Catalogue
 from mesh.catalogue.changes import ObjectChange, ObjectKey
-from mesh.kubernetes import Object
+from mesh.kubernetes import Object, ServiceEntry
 from mesh.manifests import parse_manifests
 from mesh.model import TunnelProtocol
 from mesh.settings import MeshSettings
@@ -128,3 +128,24 @@ def test_nobody_expects_a_tunnel_to_a_machine_where_a_pod_is() -> None:
     assert protocol() is TunnelProtocol.NONE
     catalogue.apply([ObjectChange(pod, None)])
     assert protocol() is TunnelProtocol.HBONE
+
+
+def entry(namespace: str, created: str) -> ServiceEntry:
+    metadata = {"name": "vip", "namespace": namespace} | ({"creationTimestamp": created} if created else {})
+    spec = {"hosts": [f"{namespace}.example"], "addresses": ["192.0.2.1"], "ports": [{"number": 80}]}
+    return ServiceEntry.model_validate({"metadata": metadata, "spec": spec})
+
+
+@pytest.mark.parametrize("last", ["aaa", "shop"])
+@pytest.mark.parametrize("mine", ["2024-01-01T00:00:00Z", ""])
+def test_nobody_takes_anothers_address_by_a_name_that_comes_first(last: str, mine: str) -> None:
+    entries = {"aaa": entry("aaa", mine), "shop": entry("shop", "2023-01-01T00:00:00Z")}
+    catalogue = Catalogue(MeshSettings())
+    for namespace in sorted(entries, key=lambda one: one == last):
+        catalogue.apply([ObjectChange(ObjectKey("ServiceEntry", namespace, "vip"), entries[namespace])])
+    owned = {service.hostname: len(service.addresses) for service in catalogue.services.values()}
+    assert owned == {"aaa.example": 0, "shop.example": 1}
+    made_anew = entry("shop", "2025-01-01T00:00:00Z")
+    catalogue.apply([ObjectChange(ObjectKey("ServiceEntry", "shop", "vip"), made_anew)])
+    owned = {service.hostname: len(service.addresses) for service in catalogue.services.values()}
+    assert owned == ({"aaa.example": 1, "shop.example": 0} if mine else {"aaa.example": 0, "shop.example": 1})
