@@ -92,6 +92,7 @@ class Stream:
         type_url = str(message.type_url)
         if not type_url or len(type_url) > _MAX_LOGGED or (type_url not in self.subscriptions and len(self.subscriptions) == MAX_TYPES):
             raise RemoteProtocolError(Status.INVALID_ARGUMENT, f"a resource type that is missing, or one of more than {MAX_TYPES}")
+        self._check_node(message)
         facts = self._acknowledge(type_url, message)
         request = Request(
             tuple(message.resource_names_subscribe), tuple(message.resource_names_unsubscribe), dict(message.initial_resource_versions)
@@ -105,6 +106,13 @@ class Stream:
             return facts
         wildcard, known = self.subscriptions[type_url].wildcard, type_url in (ADDRESS_TYPE, AUTHORIZATION_TYPE)
         return [*facts, Subscribed(type_url, current is None, wildcard, len(request.subscribe), len(request.unsubscribe), known)]
+
+    def _check_node(self, message: Any) -> None:
+        """A proxy that takes itself for that of another node would let peers in by this node's policies, without those of its own pods."""
+        fields = message.node.metadata.fields
+        named = fields["NODE_NAME"].string_value if "NODE_NAME" in fields else ""
+        if self.node is not None and named not in ("", self.node):
+            raise RemoteProtocolError(Status.PERMISSION_DENIED, f"the token is of node {self.node}, and not of {named[:_MAX_LOGGED]!r}")
 
     def _acknowledge(self, type_url: str, message: Any) -> list[Fact]:
         """A nonce that is not the outstanding one is of an earlier response, and says nothing new."""

@@ -218,3 +218,15 @@ def test_an_unknown_type_is_answered_with_nothing_and_reported() -> None:
 def test_a_type_must_be_named(kind: str) -> None:
     with pytest.raises(RemoteProtocolError):
         stream(SmallMesh()).receive(request(kind=kind))
+
+
+@pytest.mark.parametrize(("token", "named", "refused"), [("n", "m", True), ("n", "n", False), ("n", "", False), (None, "m", False)])
+def test_a_proxy_is_of_the_node_that_its_token_names(token: str | None, named: str, refused: bool) -> None:
+    message = request(kind=AUTHORIZATION_TYPE)
+    message.node.metadata.update({"NODE_NAME": named})
+    one = stream(SmallMesh(scopes={"n": frozenset()}), token)
+    if not refused:
+        assert one.receive(message)
+        return
+    with pytest.raises(RemoteProtocolError, match="of node n, and not of 'm'"):
+        one.receive(message)
