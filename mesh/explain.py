@@ -36,7 +36,7 @@ class Arrival:
     """One endpoint that may be chosen.
 
     Args:
-        workload: None: nobody of the mesh.
+        workload: who receives it; None: nobody of the mesh.
         identity: what the client has proven there; None: nothing.
         ruling: of policy; None: nobody asks for policy there.
         applying: the policies that hold there, in the order in which they are asked: DENY first.
@@ -115,10 +115,11 @@ class Explainer:
         """A Service of Kubernetes, which every node routes to; others are the mesh's alone."""
         return service.hostname == f"{service.name}.{service.namespace}.svc.{self._settings.cluster_domain}"
 
-    def _arrival(self, source: Workload, workload: Workload, address: SocketAddress) -> Arrival:
+    def _arrival(self, source: Workload, endpoint: Workload, address: SocketAddress) -> Arrival:
+        workload = self._recipient(endpoint, address)
         if not _captured(workload):
             return Arrival(address, workload, Way.PLAIN)
-        identity = source.identity if _captured(source) else None
+        identity = source.identity if _captured(source) and _captured(endpoint) else None
         way = Way.PLAIN if identity is None else Way.BESIDE if source.node == workload.node else Way.TUNNEL
         same_family = (ip for ip in source.addresses if ip.version == address.ip.version)
         origin = next(same_family, source.addresses[0])
@@ -126,6 +127,11 @@ class Explainer:
         ruling = self._book.decide(connection, workload.namespace, workload.policies)
         applying = tuple(Applying(one, self._matches(one, connection)) for one in self._policies if _applies(one, workload))
         return Arrival(address, workload, way, identity, ruling, applying)
+
+    def _recipient(self, endpoint: Workload, address: SocketAddress) -> Workload:
+        """A bare address in a list of endpoints is no pod, yet may be that of a pod of the mesh, whose ztunnel takes plaintext there."""
+        owner = self.owner(address)
+        return owner if isinstance(owner, Workload) and _captured(owner) and not _captured(endpoint) else endpoint
 
     def _matches(self, policy: Authorization, connection: Connection) -> bool:
         """Asks a book that holds nothing else, so that matching is decided where it always is."""

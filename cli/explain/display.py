@@ -92,8 +92,8 @@ def _group_lines(source: Workload, group: Sequence[Arrival], conditions: _Condit
     where = f"{_name(workload)}{f' on {workload.node}' if workload.node else ''}: " if workload else "outside the mesh: "
     yield f"{'✓' if first.allowed else '✗'} {where}{addresses}"
     yield "  " + _WAYS[first.way].format(node=workload.node if workload else "", identity=first.identity) + _why_plain(source, first)
-    if first.ruling is not None:
-        yield "  " + _words(first.ruling)
+    if workload is not None and first.way is not Way.INSIDE:
+        yield "  " + (_words(first.ruling) if first.ruling else "allowed: policies are not enforced where the endpoint is not in the mesh")
     for one in first.applying:
         yield from _policy_lines(one, conditions)
 
@@ -102,11 +102,12 @@ def _why_plain(source: Workload, arrival: Arrival) -> str:
     if arrival.way is not Way.PLAIN:
         return ""
     if arrival.workload is None:
-        return ": nobody of the mesh has this address"
-    if arrival.ruling is not None:
+        return " to the address itself: the mesh has no part in it"
+    if not _captured(source):
         return ": the client is not in the mesh, and proves no identity"
-    both = "neither is" if not _captured(source) else "the endpoint is not"
-    return f": {both} in the mesh, so that no policy is enforced"
+    if arrival.ruling is not None:
+        return ": the service lists a bare address, which is not known to be this pod's, and no identity is proven"
+    return ": the endpoint is not in the mesh"
 
 
 def _words(ruling: Ruling) -> str:
