@@ -7,7 +7,6 @@ import datetime as dt
 from collections.abc import Mapping
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -17,6 +16,7 @@ from controlplane.constraints import name_refused
 from controlplane.revocation import check_lists
 from mesh.errors import ConfigError
 from mesh.pem import split_pem
+from mesh.signatures import UNREADABLE, issued
 
 CERTIFICATE, KEY, ROOTS, CHAIN, LISTS = "ca-cert.pem", "ca-key.pem", "root-cert.pem", "cert-chain.pem", "ca-crl.pem"
 # Names of the files, and whether there must be one.
@@ -25,7 +25,6 @@ FILES = {CERTIFICATE: True, KEY: True, ROOTS: True, CHAIN: False, LISTS: False}
 MAX_CERTIFICATES = 10
 # Source: NIST SP 800-57 part 1, table 2 (112 bits until 2030).
 MIN_RSA_BITS = 2048
-_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType)
 
 
 def check_authority(files: Mapping[str, bytes], names: tuple[str, str], now: dt.datetime) -> Authority:
@@ -65,7 +64,7 @@ def _certificates(files: Mapping[str, bytes], name: str, most: int = MAX_CERTIFI
         for one in certificates:
             # Read lazily; what is broken inside must show now.
             _ = one.extensions, one.subject, one.issuer, one.public_key(), one.not_valid_after_utc, one.not_valid_before_utc
-    except _UNREADABLE:
+    except UNREADABLE:
         raise ConfigError(name, "unreadable", expected) from None
     if not 1 <= len(certificates) <= most:
         raise ConfigError(name, f"{len(certificates)} certificates", expected)
@@ -76,7 +75,7 @@ def _key(pem: bytes) -> SigningKey:
     expected = f"an unencrypted PEM private key on P-256 or P-384, or RSA of {MIN_RSA_BITS} bits or more"
     try:
         key = serialization.load_pem_private_key(pem, password=None)
-    except _UNREADABLE:
+    except UNREADABLE:
         raise ConfigError(KEY, "unreadable", expected) from None
     if isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256R1 | ec.SECP384R1):
         return key
@@ -91,7 +90,7 @@ def _path(
     """Returns the certificates from the issuer up to a root, both included."""
     path = [certificate]
     while path[-1] not in roots:
-        above = next((one for one in (*roots, *chain) if one not in path and _issued(path[-1], one)), None)
+        above = next((one for one in (*roots, *chain) if one not in path and issued(path[-1], one)), None)
         if above is None:
             file = CERTIFICATE if len(path) == 1 else CHAIN
             raise ConfigError(
@@ -99,14 +98,6 @@ def _path(
             )
         path.append(above)
     return tuple(path)
-
-
-def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    try:
-        certificate.verify_directly_issued_by(issuer)
-    except (*_UNREADABLE, InvalidSignature):
-        return False
-    return True
 
 
 def _check_signer(certificate: x509.Certificate, below: int, now: dt.datetime) -> None:

@@ -5,13 +5,12 @@ import re
 from collections.abc import Iterable, Sequence
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from controlplane.authority import BACKDATED, Issuer
 from mesh.errors import ConfigError
 from mesh.pem import split_pem
+from mesh.signatures import UNREADABLE, signed_by
 
 # A list is signed anew at half of this. That a node gets none for a week is somebody's attack or an outage that is known.
 LIST_LIFETIME = dt.timedelta(days=14)
@@ -20,7 +19,6 @@ MAX_REVOKED = 10_000
 MAX_LISTS = 16
 # Source: RFC 5280, section 4.1.2.2: a serial is positive and has at most 20 octets.
 MAX_SERIAL_BITS = 159
-_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType)
 
 
 def read_lists(pem: bytes, key: str) -> tuple[x509.CertificateRevocationList, ...]:
@@ -36,7 +34,7 @@ def read_lists(pem: bytes, key: str) -> tuple[x509.CertificateRevocationList, ..
         for one in lists:
             # Read lazily; what is broken inside must show now.
             _ = one.issuer, one.extensions, one.last_update_utc, [entry.serial_number for entry in one]
-    except _UNREADABLE:
+    except UNREADABLE:
         raise ConfigError(key, "unreadable", "whole PEM revocation lists and nothing else") from None
     if len(lists) > MAX_LISTS or (pem.strip() and not lists):
         raise ConfigError(key, f"{len(lists)} revocation lists", f"1 to {MAX_LISTS} PEM revocation lists, or an empty file")
@@ -51,7 +49,7 @@ def check_lists(pem: bytes, authorities: Iterable[x509.Certificate], key: str) -
     """
     known = tuple(authorities)
     for one in read_lists(pem, key):
-        if not any(_signed_by(one, authority) for authority in known):
+        if not any(signed_by(one, authority) for authority in known):
             raise ConfigError(key, one.issuer.rfc4514_string()[:256], "lists that the authority or one of its roots has signed")
 
 
@@ -91,7 +89,7 @@ def still_good(pem: bytes, issuers: Sequence[Issuer], serials: frozenset[int], n
     if not serials:
         return not pem
     return len(lists) == len(issuers) and all(
-        _signed_by(one, issuer.certificate) and _serials(one) == serials and _fresh(one, now)
+        signed_by(one, issuer.certificate) and _serials(one) == serials and _fresh(one, now)
         for one, issuer in zip(lists, issuers, strict=True)
     )
 
@@ -106,16 +104,6 @@ def _sign(issuer: Issuer, serials: frozenset[int], now: dt.datetime) -> bytes:
         entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now - BACKDATED)
         builder = builder.add_revoked_certificate(entry.build())
     return builder.sign(issuer.key, issuer.digest).public_bytes(Encoding.PEM)
-
-
-def _signed_by(one: x509.CertificateRevocationList, authority: x509.Certificate) -> bool:
-    key = authority.public_key()
-    if one.issuer != authority.subject or not isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey):
-        return False
-    try:
-        return one.is_signature_valid(key)
-    except _UNREADABLE:
-        return False
 
 
 def _serials(one: x509.CertificateRevocationList) -> frozenset[int]:

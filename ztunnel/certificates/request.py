@@ -10,8 +10,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from mesh.errors import CredentialError
 from mesh.identity import Identity
+from mesh.signatures import UNREADABLE, issued
 from ztunnel.certificates.schedule import Validity
-from ztunnel.certificates.trust import UNREADABLE, Trust, issued, read_roots
+from ztunnel.certificates.trust import Trust, read_roots
 from ztunnel.engine.interface import Credentials
 
 # A leaf, a few intermediates and the roots of a bundle: more is nothing that a CA of a mesh sends; it bounds the work below.
