@@ -21,13 +21,3 @@ def enrolled(pod: Pod, namespace: Namespace | None) -> bool:
         return False
     inherited = namespace.metadata.labels.get(MODE_LABEL) if namespace else None
     return pod.metadata.labels.get(MODE_LABEL, inherited) == AMBIENT
-
-
-def reachable_by_tunnel(pod: Pod, namespace: Namespace | None) -> bool:
-    """Tells whether peers may open tunnels to the pod: it is to be captured, and its node's agent says that it is.
-
-    Before that nobody listens there, and what arrives would be refused; peers reach it as they did before the label.
-    Args:
-        namespace: as for `enrolled`.
-    """
-    return enrolled(pod, namespace) and pod.metadata.annotations.get(REDIRECTION_ANNOTATION) == REDIRECTED

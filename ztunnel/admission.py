@@ -9,13 +9,17 @@ from mesh.policy.model import Connection
 from ztunnel.pods import LocalPod
 from ztunnel.surroundings import PolicyView
 
+# Statuses of a CONNECT: policy says no; and nobody can say yet. Source: HTTP semantics, RFC 9110, sections 15.5.2 and 15.6.4.
+DENIED = 401
+UNDECIDED = 503
+
 
 @dataclass(frozen=True, slots=True)
 class Admission:
     """What is said of one connection.
 
     Args:
-        status: of a refusal: 401, policy denies; 503, nobody knows yet. 0: let in.
+        status: of a refusal: DENIED or UNDECIDED. 0: let in.
         reason: of a refusal, for people; it names the policy.
         would_deny: the policies in dry run that would have refused what is let in.
     """
@@ -27,7 +31,7 @@ class Admission:
     @property
     def lasting(self) -> bool:
         """It holds until something changes; waiting does not help."""
-        return self.status != 503
+        return self.status != UNDECIDED
 
 
 def admit(
@@ -42,15 +46,15 @@ def admit(
         own: the pod as the control plane describes it, with the policies that select it.
     """
     if not policies.synced:
-        return Admission(503, "the control plane has not told the policies yet")
+        return Admission(UNDECIDED, "the control plane has not told the policies yet")
     if source is None:
-        return Admission(503, "the client's address is not known yet")
+        return Admission(UNDECIDED, "the client's address is not known yet")
     # The port of a client means nothing, and no policy asks for it.
     connection = Connection(SocketAddress(source, 0), identity, target)
     ruling = policies.decide(connection, pod.info.namespace, own.policies if own else ())
     if ruling.allowed:
         return Admission(would_deny=ruling.would_deny)
-    return Admission(401, f"denied by policy {ruling.policy}: {_why(ruling, policies)}")
+    return Admission(DENIED, f"denied by policy {ruling.policy}: {_why(ruling, policies)}")
 
 
 def _why(ruling: Ruling, policies: PolicyView) -> str:

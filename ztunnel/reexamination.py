@@ -3,13 +3,11 @@
 from mesh.errors import RemoteProtocolError
 from mesh.identity import Identity
 from mesh.model import IPAddress, SocketAddress
-from ztunnel.admission import admit
+from ztunnel.admission import DENIED, admit
 from ztunnel.authority import parse_authority
 from ztunnel.engine.interface import Direction, LiveFlow, Local
 from ztunnel.pods import LocalPod
 from ztunnel.surroundings import Surroundings, address_like, source_address, trusted_peer, workload_of
-
-DENIED = 401
 
 
 def denial_now(live: LiveFlow, around: Surroundings) -> str:
