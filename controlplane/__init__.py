@@ -1,0 +1,1 @@
+"""The control plane: manifests in; discovery (delta xDS) and certificates out."""

@@ -1,0 +1,1 @@
+"""The protocols between the processes as protobuf, and what is made of it; the generated modules lie here too."""
