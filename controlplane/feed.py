@@ -1,7 +1,7 @@
 """Hands the newest state of the mesh to whoever follows it."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from controlplane.resources import ADDRESS_TYPE, AUTHORIZATION_TYPE, Source
 from controlplane.table import Table
@@ -28,9 +28,13 @@ class Feed:
     def table(self, type_url: str) -> Table:
         return self._tables.get(type_url, _NOTHING)
 
-    def apply(self, changes: Iterable[ObjectChange]) -> Delta:
-        """Takes over changes, all of them in one generation. It wakes nobody: call `publish` when they are to be seen."""
-        delta = self.catalogue.apply(changes)
+    def apply_in_steps(self, changes: Iterable[ObjectChange], size: int) -> Iterator[Delta]:
+        """Takes over changes, so many workloads a step; others may run in between. It wakes nobody: call `publish` when all is there."""
+        for delta in self.catalogue.apply_in_steps(changes, size):
+            self._take(delta)
+            yield delta
+
+    def _take(self, delta: Delta) -> None:
         addresses, generation = self._tables[ADDRESS_TYPE], self.catalogue.generation
         for uid, workload in delta.workloads.items():
             known = addresses.by_name.get(uid)
@@ -38,7 +42,6 @@ class Feed:
                 self._nodes[node] = generation
         addresses.update({**delta.workloads, **delta.services}, generation)
         self._tables[AUTHORIZATION_TYPE].update(dict[str, Source | None](delta.policies), generation)
-        return delta
 
     def publish(self) -> None:
         """Wakes the followers. Those who were slow see the newest state only."""

@@ -16,6 +16,8 @@ _POLICIES = frozenset((AuthorizationPolicy.__name__, PeerAuthentication.__name__
 _WITH_STATUS = _POLICIES | {ServiceEntry.__name__}
 # So many changes take some 50 ms; in between others have their turn: certificates, streams, the probe.
 _AT_ONCE = 500
+# One change may touch every workload of the cluster: as many of them as take the same time.
+_SETTLED_AT_ONCE = 500
 
 
 class Publisher:
@@ -33,8 +35,9 @@ class Publisher:
         # Objects are freed as they are taken over: they are larger than what becomes of them.
         changes.clear()
         while remaining:
-            self._feed.apply([remaining.popleft() for _ in range(min(_AT_ONCE, len(remaining)))])
-            await asyncio.sleep(0)
+            batch = [remaining.popleft() for _ in range(min(_AT_ONCE, len(remaining)))]
+            for _ in self._feed.apply_in_steps(batch, _SETTLED_AT_ONCE):
+                await asyncio.sleep(0)
         if status_changes:
             self._status.report()
         if first or self._feed.catalogue.generation != before:

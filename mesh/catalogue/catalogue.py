@@ -1,7 +1,7 @@
 """The books of the mesh: objects go in change by change, and what they mean for workloads, services and policies comes out."""
 
 from collections import ChainMap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -46,15 +46,33 @@ class Catalogue:
 
     def apply(self, changes: Iterable[ObjectChange]) -> Delta:
         """Takes in changes, in their order. The cost grows with what they touch, and not with the cluster."""
+        (delta,) = self.apply_in_steps(changes, None)
+        return delta
+
+    def apply_in_steps(self, changes: Iterable[ObjectChange], size: int | None) -> Iterator[Delta]:
+        """As apply, but one change may touch every workload: those are settled some at a time, and others may read the views in between.
+
+        At each step every policy that somebody lists is there: new ones come with the first step that needs them, and what is gone
+        goes with the last. The next changes may be taken in when all steps are done.
+
+        Args:
+            size: workloads a step; None: all in one.
+        """
         touched = Touched()
         for change in changes:
             self._intake.take(change, touched)
         self._intake.settle_slices(touched)
         self._books.mutual_tls.rank()
-        workloads = self._settle_workloads(touched)
-        delta = Delta(workloads, self._settle_services(touched.services), self._settle_policies(touched.policies))
-        self.generation += bool(delta)
-        return delta
+        uids, services, gone = list(touched.instances), touched.services, set[str]()
+        for start in range(0, max(len(uids), 1), size or max(len(uids), 1)):
+            end = start + size if size is not None else len(uids)
+            workloads = self._settle_workloads(uids[start:end], touched)
+            keys = touched.policies | gone
+            gone = {key for key in keys if not self._exists(key)} if end < len(uids) else set()
+            delta = Delta(workloads, self._settle_services(services), self._settle_policies(keys - gone))
+            touched.policies, services = set(), set()
+            self.generation += bool(delta)
+            yield delta
 
     def runs(self, node: str, identity: Identity) -> bool:
         """Tells whether a node runs a pod of an identity of the mesh's own trust domain."""
@@ -66,9 +84,9 @@ class Catalogue:
         policies = self._books.policies
         return policies.of_mesh().union(listed, *(policies.of_namespace(namespace) for namespace in namespaces))
 
-    def _settle_workloads(self, touched: Touched) -> dict[str, Workload | None]:
+    def _settle_workloads(self, uids: Iterable[str], touched: Touched) -> dict[str, Workload | None]:
         changed: dict[str, Workload | None] = {}
-        for uid in touched.instances:
+        for uid in uids:
             instance = self._books.instances.by_uid.get(uid)
             mutual_tls = mutual_tls_of(self._books, instance) if instance is not None else None
             workload = render(self._books, instance, mutual_tls) if instance is not None else None
@@ -98,6 +116,9 @@ class Catalogue:
     def _settle_services(self, keys: Iterable[str]) -> dict[str, Service | None]:
         books = self._books
         return _settle(self._services, {key: books.offers.service(key, books.instances.pod_addresses) for key in keys})
+
+    def _exists(self, key: str) -> bool:
+        return key in self._books.policies.by_key or key in self._listings.policies
 
     def _settle_policies(self, keys: Iterable[str]) -> dict[str, Authorization | None]:
         written, implied = self._books.policies.by_key, self._listings.policies

@@ -39,15 +39,15 @@ def answers(catalogue: Catalogue) -> dict[str, Any]:
     }
 
 
-@given(histories)
+@given(histories, st.none() | st.integers(1, 3))
 @settings(max_examples=200)
-def test_any_history_ends_where_a_fresh_start_does(history: list[list[ObjectChange]]) -> None:
+def test_any_history_ends_where_a_fresh_start_does(history: list[list[ObjectChange]], size: int | None) -> None:
     catalogue, views = Catalogue(MESH), {"workloads": {}, "services": {}, "policies": {}}
     generation = 0
     for batch in history:
-        delta = catalogue.apply(batch)
-        generation += bool(delta)
-        replay(views, delta)
+        for delta in catalogue.apply_in_steps(batch, size):
+            generation += bool(delta)
+            replay(views, delta)
     fresh = Catalogue(MESH)
     fresh.apply(changes_between({}, final_objects([change for batch in history for change in batch])))
     assert answers(catalogue) == answers(fresh)
@@ -74,6 +74,14 @@ def test_what_is_taken_away_leaves_nothing(history: list[ObjectChange]) -> None:
     catalogue.apply([ObjectChange(change.key, None) for change in history])
     assert answers(catalogue) == answers(Catalogue(MESH))
     assert not any(held(book) for book in books(catalogue))
+
+
+@given(st.lists(st.lists(changes(), max_size=12), max_size=3))
+def test_every_listed_policy_is_there_at_each_step(history: list[list[ObjectChange]]) -> None:
+    catalogue = Catalogue(MESH)
+    for batch in history:
+        for _ in catalogue.apply_in_steps(batch, 1):
+            assert {policy for workload in catalogue.workloads.values() for policy in workload.policies} <= set(catalogue.policies)
 
 
 @given(st.lists(changes(), max_size=25))
