@@ -336,12 +336,13 @@ def in_force(ground: EnvoyGround, body: dict[str, object]) -> Iterator[None]:
 
 
 def gets_in(ground: EnvoyGround, target: tuple[str, int]) -> bool:
-    """Whether the application of the captured pod is reached from Envoy's pod."""
-    with listen(ground.pod, (POD_IP, APP_PORT)) as listener, connect(ground.peer, target):
+    """Whether the application of the captured pod is reached from Envoy's pod. A refusal's reset may come before connect() returns."""
+    with listen(ground.pod, (POD_IP, APP_PORT)) as listener:
         listener.settimeout(1)
         try:
-            listener.accept()[0].close()
-        except TimeoutError:
+            with connect(ground.peer, target):
+                listener.accept()[0].close()
+        except (TimeoutError, ConnectionResetError):
             return False
     return True
 
