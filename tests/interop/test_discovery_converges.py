@@ -140,7 +140,7 @@ def test_any_history_message_by_message(script: list[Change | str]) -> None:
     for step in script:
         match step:
             case Change():
-                feed.apply(step.apply(objects))
+                list(feed.apply_in_steps(step.apply(objects), 2))
             case "out":
                 link.to_control_plane()
             case "in":
