@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from mesh.errors import CredentialError
 from mesh.identity import Identity
-from tests.unit.ztunnel.pki import Root
+from tests.unit.ztunnel.pki import DAY, Root
 from ztunnel.certificates.request import Certificate, SigningRequest, check_reply, make_request, printable_time
 from ztunnel.certificates.trust import Trust
 
@@ -44,7 +44,7 @@ def test_a_good_reply_becomes_credentials_without_the_root() -> None:
     key = serialization.load_pem_private_key(certificate.credentials.private_key, None)
     assert presented[0].public_key() == key.public_key()
     assert (certificate.credentials.roots, certificate.credentials.revoked) == (ROOT.pem.encode(), b"lists")
-    assert certificate.validity.not_after_s - time.time() == pytest.approx(86400, abs=60)
+    assert certificate.validity.not_after_s == (ROOT.now + DAY).timestamp()
 
 
 def test_another_identity_is_refused() -> None:
