@@ -18,6 +18,8 @@ WILDCARD = "*"
 MAX_NAMES = 50_000
 # "namespace/hostname", "network/ip" or a uid, with room for long clusters and names.
 MAX_NAME_LENGTH = 1100
+# So many names of 160 characters: a client has a subscription to each of several types.
+MAX_NAMES_LENGTH = 8_000_000
 # Who had everything of a cluster of 100,000 workloads before a reconnect says so, and twice that; nor can anybody give up more.
 MAX_VERSIONS = 250_000
 # gRPC clients refuse messages over 4 MiB by default; what does not fit follows after the acknowledgement.
@@ -222,5 +224,7 @@ class Subscription:
         self._absent.difference_update(request.unsubscribe)
         if len(self.names) > MAX_NAMES:
             raise RemoteProtocolError(Status.RESOURCE_EXHAUSTED, f"more than {MAX_NAMES} resource names")
+        if sum(map(len, self.names)) > MAX_NAMES_LENGTH:
+            raise RemoteProtocolError(Status.RESOURCE_EXHAUSTED, f"resource names of more than {MAX_NAMES_LENGTH} characters")
         self.wildcard = (before or WILDCARD in request.subscribe) and WILDCARD not in request.unsubscribe
         return self.wildcard is not before

@@ -166,3 +166,11 @@ def test_a_request_names_a_bounded_number(request_: Request, monkeypatch: pytest
     one = Subscription(Request(["a"]))
     with pytest.raises(RemoteProtocolError, match="names"):
         one.change(request_, two())
+
+
+def test_all_names_together_are_bounded() -> None:
+    long = [f"{number:06}".ljust(1000, "n") for number in range(9_000)]
+    one = Subscription(Request(long[:5_000]))
+    with pytest.raises(RemoteProtocolError, match="characters"):
+        one.change(Request(long[5_000:]), Table())
+    Subscription(Request([f"{number:06}".ljust(160, "n") for number in range(50_000)]))
