@@ -14,6 +14,7 @@ from mesh.errors import RemoteProtocolError
 
 # Types that we know nothing of are answered with nothing; this bounds how many a client may name.
 MAX_TYPES = 16
+# Characters of what a client sent that are kept, shown or logged: a type's name, an error's message.
 _MAX_LOGGED = 512
 
 
@@ -145,7 +146,8 @@ class Stream:
             if subscription is not policies and not held_back:
                 ready += self._response(type_url, subscription)
         self._note_told()
-        return ready
+        # What only waited for the addresses, which may have had nothing to say: nothing else would come back to it.
+        return ready + self._response(AUTHORIZATION_TYPE, policies) if policies is not None else ready
 
     def _note_told(self) -> None:
         addresses = self.subscriptions.get(ADDRESS_TYPE)

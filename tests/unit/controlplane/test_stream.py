@@ -230,3 +230,19 @@ def test_a_proxy_is_of_the_node_that_its_token_names(token: str | None, named: s
         return
     with pytest.raises(RemoteProtocolError, match="of node n, and not of 'm'"):
         one.receive(message)
+
+
+def test_a_policy_that_goes_alone_is_taken_back_at_once() -> None:
+    """Nothing else changes, so that nothing else would make the stream look again: a policy that denies would deny on."""
+    mesh = SmallMesh(scopes={"n": frozenset({"ns/p"})})
+    mesh.put(policy("p"), workload("a", 1))
+    node = stream(mesh, "n")
+    node.receive(request(kind=AUTHORIZATION_TYPE))
+    node.receive(request())
+    assert [names for _, names in sent(node)] == [["ns/p"], ["a"]]
+    node.receive(request(kind=AUTHORIZATION_TYPE, nonce="1"))
+    node.receive(request(nonce="2"))
+    assert sent(node) == []
+    mesh.scopes["n"] = frozenset()
+    mesh.put(gone_policies=("ns/p",))
+    assert [names for _, names in sent(node)] == [["ns/p"]]
