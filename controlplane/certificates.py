@@ -30,6 +30,7 @@ IDENTITY_FIELD = "ImpersonatedIdentity"
 MAX_REQUEST_LENGTH = 65_536
 # It comes with the call's headers, or one packet later.
 MESSAGE_WITHIN_S = 5.0
+# Characters of what a caller sent that a log line shows.
 _MAX_LOGGED = 256
 
 

@@ -21,7 +21,7 @@ from mesh.signatures import UNREADABLE, issued
 CERTIFICATE, KEY, ROOTS, CHAIN, LISTS = "ca-cert.pem", "ca-key.pem", "root-cert.pem", "cert-chain.pem", "ca-crl.pem"
 # Names of the files, and whether there must be one.
 FILES = {CERTIFICATE: True, KEY: True, ROOTS: True, CHAIN: False, LISTS: False}
-# A rotation trusts two; more than this is no chain and no bundle of a mesh. Nodes take no more either.
+# A rotation trusts two; more than this is no chain and no bundle of a mesh. Nodes take 32 of either.
 MAX_CERTIFICATES = 10
 # Source: NIST SP 800-57 part 1, table 2 (112 bits until 2030).
 MIN_RSA_BITS = 2048

@@ -1,4 +1,4 @@
-"""The status of policies: what became of each, for those who ask and for the log."""
+"""What became of each policy and ServiceEntry: their status, for those who ask and for the log."""
 
 from collections.abc import Mapping
 
@@ -19,7 +19,7 @@ def as_json(conditions: Conditions) -> list[dict[str, object]]:
 
 
 class StatusLog:
-    """Writes a line for each policy whose conditions are others than they were.
+    """Writes a line for each object whose conditions are others than they were.
 
     Args:
         conditions: a live view.

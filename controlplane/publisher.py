@@ -12,7 +12,9 @@ from mesh.catalogue.changes import ObjectChange
 from mesh.kubernetes import AuthorizationPolicy, PeerAuthentication, ServiceEntry
 
 _log = structlog.get_logger()
+# What must be there before the workloads that it holds for, and longer.
 _POLICIES = frozenset((AuthorizationPolicy.__name__, PeerAuthentication.__name__))
+# The kinds of which the catalogue keeps conditions.
 _WITH_STATUS = _POLICIES | {ServiceEntry.__name__}
 # So many changes take some 50 ms; in between others have their turn: certificates, streams, the probe.
 _AT_ONCE = 500

@@ -16,6 +16,7 @@ from mesh.signatures import UNREADABLE, signed_by
 LIST_LIFETIME = dt.timedelta(days=14)
 # Each node reads them all: 36 bytes an entry. More than this is a root to be rotated.
 MAX_REVOKED = 10_000
+# Of an authority and its roots, one each; nodes take 32.
 MAX_LISTS = 16
 # Source: RFC 5280, section 4.1.2.2: a serial is positive and has at most 20 octets.
 MAX_SERIAL_BITS = 159

@@ -20,6 +20,7 @@ from daemonset.zds.server import ZdsServer
 from mesh.errors import CaptureError
 
 _log = structlog.get_logger(scope="agent")
+# Between two attempts at one pod: a label takes effect within some seconds also where the first one failed.
 _RETRY_S = 1.0
 # Between two checks of all pods; and after each pod so many times what its check took: a twentieth of a core at most.
 _CHECK_S = 3.0

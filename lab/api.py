@@ -26,6 +26,7 @@ from lab.teardown import is_alive, tear_down
 
 # Everything of a lab of two nodes is there in some seconds; a machine busy with tests needs longer.
 DEFAULT_TIME_LIMIT_S = 60.0
+# Whoever types a command waits for the daemon's socket no longer than needed.
 _DAEMON_POLL_S = 0.02
 
 

@@ -6,6 +6,7 @@ from lab.addresses import CONTROLPLANE
 from lab.layout import Layout
 from lab.supervisor import Program, script
 
+# Where the programs listen when nobody tells them otherwise. Source: docs/runtime.md.
 XDS_PORT = 15012
 READINESS_PORT = 15021
 AGENT_PORT = 15022

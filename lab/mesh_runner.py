@@ -15,6 +15,7 @@ from lab.probing import is_ready
 from lab.supervisor import Program, keep_running
 from lab.tokens import LIFETIME, make_token_key, mint_token, write_private
 
+# What is waited for takes about a second.
 _POLL_S = 0.1
 
 

@@ -26,6 +26,7 @@ from lab.redirection import announce, unannounced
 from lab.resolve import with_deletion, with_status
 from lab.status import Pending, describe
 
+# How often the agents are asked after a change of labels, which is to take effect within a second.
 _POLL_S = 0.1
 # How often the agents are asked while labels and captures agree: pods that they lose are announced this late.
 _IDLE_POLL_S = 1.0

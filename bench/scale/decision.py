@@ -21,6 +21,7 @@ from ztunnel.surroundings import Surroundings
 
 # All policies of the cluster, though a node is only told its own; workloads of a few nodes, as on demand.
 CLUSTER = Cluster(workloads=1_000, services=500, policies=10_000)
+# Some hundreds of each of the three kinds.
 FLOWS = 2_000
 
 

@@ -18,6 +18,7 @@ from bench.scale.signing import measure_signing
 LARGE, SMALL = Cluster(), Cluster(workloads=100, services=5, policies=10)
 # Of the control plane, gRPC and HTTP: far from what programs here listen on, below the ports that connections are given.
 PORTS = (25012, 25021)
+# Above a thousand signatures at the rate that is asked for.
 SIGNING_S = 3.0
 _OF_THE_PLANE = frozenset(("scale-ready", "scale-memory", "scale-propagation-p99", "scale-ztunnel-memory"))
 

@@ -26,6 +26,7 @@ from ztunnel.discovery.policies import POLICIES
 NODE = "node-0"
 # What the pods of a node talk to: in the small cluster that is all there is.
 SERVICES = 5
+# The names come in well under a second; a node that still waits after this was not told.
 SETTLE_S = 20.0
 
 

@@ -14,9 +14,11 @@ from bench.scale.cluster import hostname, namespace, write_list
 from bench.scale.plane import Plane
 from bench.scale.watchers import Spec
 
+# As many as the limit of this row speaks of.
 NODES = 100
 # 2,000 samples: the slowest twenty are beyond the 99th percentile.
 CHANGES = 20
+# Any of them: they are all alike.
 SERVICE = 7
 
 
