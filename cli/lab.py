@@ -2,15 +2,18 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
 import click
 
+from cli.applied import applied_lines, judged, warnings
+from cli.manifests import catalogue_of, mesh_settings, read_lab
 from cli.operations import revoke, rotate_root, start, stop
 from cli.status import print_status
 from lab import api
+from lab.documents import Key, read_given
 from lab.edits import parse_label
 from lab.errors import LabError
 from lab.layout import Layout, layout_of
@@ -60,11 +63,13 @@ def up(
     named = {"CERT_LIFETIME_S": cert_lifetime, "CERT_MAX_LIFETIME_S": cert_lifetime, "TRUST_DOMAIN_ALIASES": trust_domain_aliases}
     pairs = {key: str(value) for key, value in named.items() if value is not None}
     options = Options(nodes, capture, mesh, {**pairs, **dict(map(_pair, settings))})
-    api.up(layout, options, api.read_manifests(manifests), click.echo, time_limit_s)
+    files = api.read_manifests(manifests)
+    handle = api.up(layout, options, files, click.echo, time_limit_s)
+    _warn(handle, [given.key for given in read_given(files)])
     click.echo("the lab is up; `ambient lab status` shows it")
 
 
-@lab.command()
+@lab.command(short_help="Take the lab down; nothing of it is left.")
 @click.pass_obj
 def down(layout: Layout) -> None:
     """Take the lab down, in whatever state it is; nothing of it is left."""
@@ -94,13 +99,27 @@ def status(layout: Layout, as_json: bool) -> None:
 @click.pass_obj
 def apply(layout: Layout, paths: tuple[Path, ...], prune: bool, wait: bool) -> None:
     """Add the objects of manifests, or update those that there are."""
-    handle = api.Lab(layout)
-    handle.apply(_read(paths), prune=prune)
+    handle, files = api.Lab(layout), _read(paths)
+    keys = [given.key for given in read_given(files)]
+    if not (keys or prune):
+        raise LabError(f"{', '.join(files)}: no object in it")
+    handle.apply(files, prune=prune)
+    for line in applied_lines(keys):
+        click.echo(line)
+    _warn(handle, keys)
     if wait:
         handle.wait(say=click.echo)
 
 
-@lab.command()
+def _warn(handle: api.Lab, keys: Iterable[Key]) -> None:
+    """Says at once what the mesh does not do as it is written: whoever does not look would find out too late."""
+    if policies := judged(keys):
+        conditions = catalogue_of(read_lab(handle.layout), mesh_settings(handle.status()["settings"])).conditions
+        for line in warnings(policies, conditions):
+            click.echo(f"Warning: {line}", err=True)
+
+
+@lab.command(short_help="Delete objects by kind and name, or those of manifests.")
 @_files(required=False)
 @click.argument("kind", required=False)
 @click.argument("names", nargs=-1, metavar="[NAME]...")
@@ -118,7 +137,7 @@ def delete(layout: Layout, paths: tuple[Path, ...], kind: str | None, names: tup
         click.echo(f"{kind}/{name} deleted")
 
 
-@lab.command()
+@lab.command(short_help="Set labels of an object, or take them away.")
 @click.argument("kind")
 @click.argument("name")
 @click.argument("changes", nargs=-1, required=True, metavar="KEY=VALUE|KEY-…")
@@ -130,7 +149,9 @@ def label(layout: Layout, kind: str, name: str, changes: tuple[str, ...], namesp
     click.echo(f"{kind}/{name} labelled")
 
 
-@lab.command(name="exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@lab.command(
+    name="exec", short_help="Run a command in a pod.", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
+)
 @_NAMESPACE
 @click.argument("pod")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
@@ -143,7 +164,7 @@ def exec_(layout: Layout, namespace: str, pod: str, command: tuple[str, ...]) ->
     os.execve(argv[0], argv, {**terminal, **target.env})  # noqa: S606 no shell is what is wanted
 
 
-@lab.command()
+@lab.command(short_help="Print the log of a program of the mesh, or of a pod.")
 @_NAMESPACE
 @click.argument("what", metavar="ztunnel|agent|controlplane|lab|POD")
 @click.option("--node", help="Of ztunnel or agent: on this node alone.")

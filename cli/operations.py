@@ -47,7 +47,7 @@ def rotate_root(layout: Layout) -> None:
     click.echo("a new root is asked for; `ambient lab logs controlplane -f` tells each step")
 
 
-@click.command()
+@click.command(short_help="Revoke the certificate of a pod, or one by its serial.")
 @click.option("-n", "--namespace", default="default", show_default=True, help="The namespace of the pod.")
 @click.argument("what", metavar="POD|SERIAL")
 @click.pass_obj

@@ -28,13 +28,20 @@ def print_status(document: Mapping[str, Any]) -> None:
     ]
     mesh = f"capture by {document['capture']}, control plane {_ready(document, 'controlplane')}" if document["mesh"] else "no mesh"
     console.print(Text(f"lab {document['lab']}: {mesh}"))
-    console.print(_table(("NODE", "AGENT", "ZTUNNEL"), nodes))
-    console.print(_table(("NAMESPACE", "POD", "NODE", "ADDRESSES", "PHASE", "READY", "RESTARTS", "MESH", "IDENTITY"), pods))
-    console.print(_table(("NAMESPACE", "SERVICE", "ADDRESSES", "PORTS", "ENDPOINTS"), services))
-    if document["policies"]:
-        console.print(_table(("NAMESPACE", "POLICY", "ACCEPTED", "ENFORCED", "WHY"), map(_policy, document["policies"])))
+    tables = (
+        _table(("NODE", "AGENT", "ZTUNNEL"), nodes),
+        _table(("NAMESPACE", "POD", "NODE", "ADDRESSES", "PHASE", "READY", "RESTARTS", "MESH", "IDENTITY"), pods),
+        _table(("NAMESPACE", "SERVICE", "ADDRESSES", "PORTS", "ENDPOINTS"), services),
+        _table(("NAMESPACE", "POLICY", "ACCEPTED", "ENFORCED", "WHY"), map(_policy, document["policies"])),
+    )
+    for table in tables:
+        if table.row_count:
+            console.print()
+            console.print(table)
+    if document["pending"]:
+        console.print("\nnot yet as it is to be:")
     for pending in document["pending"]:
-        console.print(Text(f"{pending['kind']} {pending['name']}: {pending['reason']}"))
+        console.print(Text(f"  {pending['kind']} {pending['name']}: {pending['reason']}"))
 
 
 def _policy(policy: Mapping[str, Any]) -> tuple[str, ...]:

@@ -165,7 +165,7 @@ def require(cluster: Cluster, key: Key) -> None:
     """Raises ConfigError when there is no such object, and says which there are."""
     if key not in cluster.entries:
         known = ", ".join(sorted(_name(one) for one in cluster.entries if one[0] == key[0]))
-        raise ConfigError(key[0].lower(), _name(key), f"one of {known}" if known else "none: there is no object of this kind")
+        raise ConfigError(key[0].lower(), _name(key), f"one of {known}" if known else "one that exists: there is none of this kind")
 
 
 def _name(key: Key) -> str:

@@ -11,15 +11,15 @@ import click
 
 from cli.explain.destination import addresses_of_name, only_port, parse_destination, parse_hosts
 from cli.explain.display import document, lines
+from cli.manifests import catalogue_of, mesh_settings, read_lab
 from lab import api
 from lab.layout import Layout, layout_of
 from mesh.catalogue.catalogue import Catalogue
-from mesh.catalogue.changes import ObjectChange
 from mesh.catalogue.pods import pod_uid
 from mesh.errors import ConfigError, MeshError
 from mesh.explain import Explainer
 from mesh.kubernetes import Pod
-from mesh.manifests import Manifests, parse_manifests
+from mesh.manifests import Manifests
 from mesh.model import IPAddress, SocketAddress, Workload
 from mesh.settings import MeshSettings
 
@@ -62,10 +62,8 @@ def _explain(source: str, destination: str, as_json: bool) -> bool:
     layout = layout_of(os.environ)
     handle = api.Lab(layout)
     status = handle.status()
-    manifests = parse_manifests(api.read_manifests(layout.manifests))
-    settings = mesh_settings(status.get("settings", {}))
-    catalogue = Catalogue(settings)
-    catalogue.apply(ObjectChange(key, value) for key, value in manifests.objects.items())
+    manifests, settings = read_lab(layout), mesh_settings(status["settings"])
+    catalogue = catalogue_of(manifests, settings)
     client = _workload(catalogue, settings, source)
     explainer = Explainer(catalogue, settings)
     targets = _targets(layout, client, destination, explainer, manifests)
@@ -76,18 +74,6 @@ def _explain(source: str, destination: str, as_json: bool) -> bool:
         for line in (*lines(client, destination, explained, catalogue.conditions), *_provisos(status)):
             click.echo(line)
     return all(one.allowed for one in explained)
-
-
-def mesh_settings(given: Mapping[str, str]) -> MeshSettings:
-    """What the lab's options say of the mesh, by the names of docs/runtime.md."""
-    usual = MeshSettings()
-    return MeshSettings(
-        trust_domain=given.get("TRUST_DOMAIN", usual.trust_domain),
-        trust_domain_aliases=tuple(filter(None, given.get("TRUST_DOMAIN_ALIASES", "").split(","))),
-        cluster_id=given.get("CLUSTER_ID", usual.cluster_id),
-        cluster_domain=given.get("CLUSTER_DOMAIN", usual.cluster_domain),
-        root_namespace=given.get("ROOT_NAMESPACE", usual.root_namespace),
-    )
 
 
 def _workload(catalogue: Catalogue, settings: MeshSettings, name: str) -> Workload:

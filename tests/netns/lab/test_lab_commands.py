@@ -67,6 +67,19 @@ def test_a_wrong_manifest_is_one_message(lab: Lab, tmp_path: Path):
     assert done.stderr == f"Error: {tmp_path}/bad.yaml:1:spec.nodeName: 'moon': expected one of node1, node2\n"
 
 
+def test_apply_says_what_it_took_and_what_is_not_done_as_written(lab: Lab):
+    policy = "{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: typo}, spec: {action: DENY, ruels: []}}"
+    done = ambient(lab, "apply", "-f", "-", stdin=policy)
+    assert (done.returncode, done.stdout) == (0, "authorizationpolicy/typo applied\n")
+    assert done.stderr.startswith("Warning: authorizationpolicy/typo: not as it is written: spec.ruels: no such field; ")
+    assert ambient(lab, "delete", "ap", "typo").returncode == 0
+
+
+def test_apply_of_nothing_is_an_error(lab: Lab):
+    done = ambient(lab, "apply", "-f", "-", stdin="# nothing\n")
+    assert (done.returncode, done.stderr) == (1, "Error: standard input: no object in it\n")
+
+
 def test_up_twice_says_so(lab: Lab):
     done = ambient(lab, "up", "--no-mesh")
     assert done.returncode == 1

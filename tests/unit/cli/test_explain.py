@@ -5,9 +5,9 @@ from ipaddress import ip_address
 
 import pytest
 
-from cli.explain.command import mesh_settings
 from cli.explain.destination import addresses_of_name, only_port, parse_destination, parse_hosts
 from cli.explain.display import document, lines
+from cli.manifests import mesh_settings
 from mesh.catalogue.changes import ObjectKey
 from mesh.errors import ConfigError
 from mesh.explain import Applying, Arrival, Explanation, Way

@@ -69,7 +69,7 @@ def test_deleting_a_namespace_by_name(shop: Cluster):
     ("kind", "name", "message"),
     [
         ("pod", "shop/two", "pod: 'shop/two': expected one of shop/one"),
-        ("peerauthentication", "a", "peerauthentication: 'default/a': expected none"),
+        ("peerauthentication", "a", "peerauthentication: 'default/a': expected one that exists"),
         ("namespace", "default", "expected another: the lab always has this one"),
         ("node", "node1", "expected another"),
     ],
