@@ -232,16 +232,16 @@ def test_a_proxy_is_of_the_node_that_its_token_names(token: str | None, named: s
         one.receive(message)
 
 
-def test_a_policy_that_goes_alone_is_taken_back_at_once() -> None:
-    """Nothing else changes, so that nothing else would make the stream look again: a policy that denies would deny on."""
+def test_a_policy_that_is_needed_no_longer_is_taken_back_at_once() -> None:
+    """When its last pod has left: nothing is to be said of addresses, and nothing else would make the stream look again."""
     mesh = SmallMesh(scopes={"n": frozenset({"ns/p"})})
-    mesh.put(policy("p"))
+    mesh.put(policy("p"), workload("w", 1))
     node = stream(mesh, "n")
     node.receive(request(kind=AUTHORIZATION_TYPE))
     node.receive(request(resource_names_subscribe=["ns/x"]))
     assert [names for _, names in sent(node)] == [["ns/p"], ["ns/x"]]
     mesh.scopes["n"] = frozenset()
-    mesh.put(gone_policies=("ns/p",))
+    mesh.put(gone=("ns/x",))
     node.receive(request(kind=AUTHORIZATION_TYPE, nonce="1"))
     node.receive(request(nonce="2"))
     assert [names for _, names in sent(node)] == [["ns/p"]]
