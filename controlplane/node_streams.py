@@ -1,4 +1,4 @@
-"""How many streams one node may have open, so that none takes the place of all others. No I/O."""
+"""How many streams one node may have open, so that none takes the place of all others."""
 
 import asyncio
 from collections.abc import Iterator

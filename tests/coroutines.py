@@ -1,9 +1,9 @@
-"""Runs tests that are coroutines: the conftest.py of a folder that has such says on which loop."""
+"""Runs tests that are coroutines (the conftest.py of a folder that has such says on which loop), and what they run beside them."""
 
 import asyncio
 import inspect
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 
@@ -32,3 +32,15 @@ def run_if_coroutine(
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(test())
     return True
+
+
+@asynccontextmanager
+async def running(part: Coroutine[object, object, None]) -> AsyncIterator[None]:
+    """Runs what serves until it is cancelled, for as long as the block does; it has begun when the block begins."""
+    task = asyncio.create_task(part)
+    await asyncio.sleep(0)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

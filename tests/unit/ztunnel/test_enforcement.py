@@ -1,8 +1,7 @@
 """A changed policy closes the live connections that it denies now, and no others."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
 import pytest
@@ -11,6 +10,7 @@ import structlog
 from mesh.model import Service, Workload
 from mesh.policy.evaluation import PolicyBook
 from mesh.policy.model import PolicyAction, PolicyScope
+from tests.coroutines import running
 from tests.unit.ztunnel.fakes import FakeEngine, eventually, policies_told, service, update, workload
 from tests.unit.ztunnel.test_decisions import CLIENT, CLIENT_ID, DEFAULT_ID, WEB, World
 from tests.unit.ztunnel.test_policy_decisions import ALLOW, BUYER, DEFAULT, DENY, policy, ports
@@ -54,14 +54,8 @@ class Scene:
     def left(self) -> set[Flow]:
         return {live.flow for live in self.engine.live}
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        task = asyncio.create_task(self.enforcement.run())
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+    def running(self) -> AbstractAsyncContextManager[None]:
+        return running(self.enforcement.run())
 
 
 async def test_what_is_denied_now_is_closed_and_the_policy_named() -> None:

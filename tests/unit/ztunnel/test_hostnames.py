@@ -2,11 +2,12 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Iterable
+from contextlib import AbstractAsyncContextManager
 
 import pytest
 
+from tests.coroutines import running
 from tests.unit.ztunnel.fakes import eventually
 from ztunnel import hostnames as module
 from ztunnel.hostnames import IDLE_S, LIFETIME_S, MAX_ADDRESSES, RETRY_S, Hostnames, look_up
@@ -37,15 +38,8 @@ class Scene:
             raise answer
         return answer
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        task = asyncio.create_task(self.hostnames.run())
-        await asyncio.sleep(0)
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+    def running(self) -> AbstractAsyncContextManager[None]:
+        return running(self.hostnames.run())
 
     async def at(self, now_s: float) -> None:
         """The time comes, and what is due then has been answered."""

@@ -1,8 +1,7 @@
 """Misses: answered at once, or after what they need has come, or refused; never from old knowledge."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from ipaddress import ip_address
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from mesh.identity import Identity
 from mesh.model import IPAddress
 from mesh.policy.model import Authorization, Match, PolicyAction, PolicyScope
+from tests.coroutines import running
 from tests.unit.ztunnel.fakes import NODE, FakeEngine, eventually, policies_of, policies_told, service, store_of, update, workload
 from ztunnel import resolver as module
 from ztunnel.discovery.policies import POLICIES
@@ -90,15 +90,8 @@ class World:
         )
         self.resolver = Resolver(self.engine, self.knowledge, self.names, self.keeper, around, self.dry_run)
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        task = asyncio.create_task(self.resolver.run())
-        await asyncio.sleep(0)
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+    def running(self) -> AbstractAsyncContextManager[None]:
+        return running(self.resolver.run())
 
     def answer(self, flow: Flow) -> object:
         (choice,) = self.engine.decisions[flow].choices

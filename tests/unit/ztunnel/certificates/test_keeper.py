@@ -1,8 +1,6 @@
 """Certificates come with pods, are renewed, survive the CA's absence, and go with the last pod."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from functools import partial
 
 import pytest
@@ -11,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from mesh.errors import CredentialError
 from mesh.identity import Identity
+from tests.coroutines import running
 from tests.unit.ztunnel.fakes import FakeEngine, eventually
 from tests.unit.ztunnel.pki import Root
 from ztunnel.certificates.keeper import HURRY_EVERY_S, IN_BACKGROUND, CertificateKeeper
@@ -72,22 +71,12 @@ class Sleeps:
         self._wake.set()
 
 
-@asynccontextmanager
-async def running(keeper: CertificateKeeper) -> AsyncIterator[None]:
-    task = asyncio.create_task(keeper.run())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
 async def test_a_certificate_for_each_identity_and_none_after_the_last_pod() -> None:
     ca, engine = Ca(), FakeEngine()
     keeper = CertificateKeeper(ca.fetch, engine, lambda: ca.now_s)
     keeper.keep(frozenset({A}))
     assert keeper.missing() == (str(A),)
-    async with running(keeper):
+    async with running(keeper.run()):
         keeper.keep(frozenset({A, B}))
         await keeper.wait(A, 20.0)
         await keeper.wait(B, 20.0)
@@ -105,7 +94,7 @@ async def test_a_certificate_for_each_identity_and_none_after_the_last_pod() -> 
 async def test_it_is_renewed_at_half_life() -> None:
     ca, engine, sleeps = Ca(), FakeEngine(), Sleeps()
     keeper = CertificateKeeper(ca.fetch, engine, lambda: ca.now_s, sleeps)
-    async with running(keeper):
+    async with running(keeper.run()):
         keeper.keep(frozenset({A}))
         await eventually(lambda: sleeps.asked_s)
         assert 450 <= sleeps.asked_s[0] <= 550
@@ -118,7 +107,7 @@ async def test_it_is_renewed_at_half_life() -> None:
 async def test_the_old_one_serves_while_the_ca_is_away() -> None:
     ca, engine, sleeps = Ca(), FakeEngine(), Sleeps()
     keeper = CertificateKeeper(ca.fetch, engine, lambda: ca.now_s, sleeps)
-    async with running(keeper):
+    async with running(keeper.run()):
         keeper.keep(frozenset({A}))
         await eventually(lambda: sleeps.asked_s)
         ca.error = ConnectionRefusedError(111, "Connection refused")
@@ -140,7 +129,7 @@ async def test_the_old_one_serves_while_the_ca_is_away() -> None:
 async def test_credentials_that_the_engine_does_not_take_are_asked_for_again() -> None:
     ca, engine, sleeps = Ca(), FakeEngine(broken=True), Sleeps()
     keeper = CertificateKeeper(ca.fetch, engine, lambda: ca.now_s, sleeps)
-    async with running(keeper):
+    async with running(keeper.run()):
         keeper.keep(frozenset({A}))
         await eventually(lambda: sleeps.asked_s)
         assert keeper.missing() == (str(A),)
@@ -154,7 +143,7 @@ async def test_waiting_ends_with_the_time_or_with_the_pod() -> None:
     ca, engine = Ca(), FakeEngine()
     ca.error = CredentialError("token expired")
     keeper = CertificateKeeper(ca.fetch, engine, lambda: ca.now_s)
-    async with running(keeper):
+    async with running(keeper.run()):
         keeper.keep(frozenset({A}))
         await keeper.wait(A, 0.01)
         waiting = asyncio.create_task(keeper.wait(A, 20.0))
@@ -169,7 +158,7 @@ async def test_a_connection_s_identity_goes_before_the_others() -> None:
     ca.gate = asyncio.Event()
     keeper = CertificateKeeper(ca.fetch, engine, lambda: ca.now_s, sleeps)
     crowd = [Identity("cluster.local", "shop", f"p{number}") for number in range(20)]
-    async with running(keeper):
+    async with running(keeper.run()):
         keeper.keep(frozenset({*crowd, A}))
         await eventually(lambda: len(ca.asked) == IN_BACKGROUND)
         waited = next(one for one in crowd if one.service_account not in ca.asked)
@@ -187,7 +176,7 @@ async def test_a_connection_ends_the_pause_after_a_failure_but_does_not_flood_th
     ca, engine, sleeps = Ca(), FakeEngine(), Sleeps()
     ca.error = ConnectionRefusedError(111, "Connection refused")
     keeper = CertificateKeeper(ca.fetch, engine, lambda: ca.now_s, sleeps)
-    async with running(keeper):
+    async with running(keeper.run()):
         keeper.keep(frozenset({A}))
         await eventually(lambda: sleeps.asked_s)
         for _ in range(5):
@@ -204,7 +193,7 @@ async def test_attempts_go_on_until_the_end_however_short_the_life() -> None:
     ca, engine, sleeps = Ca(), FakeEngine(), Sleeps()
     ca.lifetime_s = 20.0
     keeper = CertificateKeeper(ca.fetch, engine, lambda: ca.now_s, sleeps)
-    async with running(keeper):
+    async with running(keeper.run()):
         keeper.keep(frozenset({A}))
         await eventually(lambda: sleeps.asked_s)
         assert 9.0 <= sleeps.asked_s[0] <= 11.0
@@ -231,7 +220,7 @@ async def test_what_is_believed_reaches_every_identity_without_a_new_certificate
     ca, engine, sleeps = Ca(), FakeEngine(), Sleeps()
     ca.chain = leaf(ROOT)
     keeper = CertificateKeeper(ca.fetch, engine, lambda: ca.now_s, sleeps)
-    async with running(keeper):
+    async with running(keeper.run()):
         keeper.keep(frozenset({A, B}))
         await eventually(lambda: len(sleeps.asked_s) == 2)
         both = (ROOT.pem + NEXT.pem).encode()
@@ -250,7 +239,7 @@ async def test_a_certificate_that_is_no_longer_believed_is_replaced_at_once(why:
     serial = x509.load_pem_x509_certificate(ca.chain).serial_number
     trust = Trust(ROOT.pem.encode(), ROOT.revokes(serial)) if why == "revoked" else Trust(NEXT.pem.encode())
     keeper = CertificateKeeper(ca.fetch, engine, lambda: ca.now_s, sleeps)
-    async with running(keeper):
+    async with running(keeper.run()):
         keeper.keep(frozenset({A}))
         await eventually(lambda: sleeps.asked_s)
         old, ca.chain = ca.chain, leaf(NEXT)
@@ -263,7 +252,7 @@ async def test_a_certificate_that_is_no_longer_believed_is_replaced_at_once(why:
 async def test_an_engine_that_does_not_take_the_trust_keeps_what_it_has() -> None:
     ca, engine, sleeps = Ca(), FakeEngine(), Sleeps()
     keeper = CertificateKeeper(ca.fetch, engine, lambda: ca.now_s, sleeps)
-    async with running(keeper):
+    async with running(keeper.run()):
         keeper.keep(frozenset({A}))
         await eventually(lambda: sleeps.asked_s)
         before, engine.broken = engine.credentials[str(A)], True

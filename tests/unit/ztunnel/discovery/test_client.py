@@ -12,6 +12,7 @@ import pytest
 from envoy.service.discovery.v3 import discovery_pb2 as xds
 from grpclib.exceptions import GRPCError
 
+from tests.coroutines import running
 from tests.unit.ztunnel import plane as planes
 from tests.unit.ztunnel.discovery.test_wire import POLICY, packed, packed_policy, response
 from tests.unit.ztunnel.fakes import NODE, eventually, service, workload
@@ -55,12 +56,8 @@ class Node:
 
 @asynccontextmanager
 async def serving(node: Node) -> AsyncIterator[Discovery]:
-    task = asyncio.create_task(node.discovery.run())
-    try:
+    async with running(node.discovery.run()):
         yield node.discovery
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_a_name_is_asked_for_and_the_answer_ends_the_wait(tmp_path: Path) -> None:
