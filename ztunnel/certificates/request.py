@@ -64,7 +64,9 @@ def check_reply(request: SigningRequest, identity: Identity, chain_pem: list[str
         raise CredentialError("the certificate is for another key")
     validity = Validity(leaf.not_valid_before_utc.timestamp(), leaf.not_valid_after_utc.timestamp())
     if validity.not_after_s <= now_s:
-        raise CredentialError(f"the certificate ended at {leaf.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}")
+        raise CredentialError(f"the certificate ended at {printable_time(validity.not_after_s)}")
+    if validity.not_before_s > now_s:
+        raise CredentialError(f"the certificate begins at {printable_time(validity.not_before_s)}: this clock or the CA's is wrong")
     presented = [certificate for certificate in chain if certificate.issuer != certificate.subject]
     _check_path(presented, read_roots(trust.roots))
     credentials = Credentials(

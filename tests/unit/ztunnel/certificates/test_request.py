@@ -65,6 +65,15 @@ def test_an_ended_certificate_is_refused() -> None:
         check(request, ROOT.sign_request(request.csr, ends=dt.timedelta(seconds=-1)))
 
 
+def test_a_certificate_that_is_not_valid_yet_is_refused() -> None:
+    request = make_request(BUYER)
+    chain = [ROOT.sign_request(request.csr)]
+    begins_s = x509.load_pem_x509_certificate(chain[0].encode()).not_valid_before_utc.timestamp()
+    check_reply(request, BUYER, chain, Trust(ROOT.pem.encode(), b""), begins_s)
+    with pytest.raises(CredentialError, match="begins at"):
+        check_reply(request, BUYER, chain, Trust(ROOT.pem.encode(), b""), begins_s - 1)
+
+
 def test_a_chain_to_a_foreign_root_is_refused() -> None:
     request = make_request(BUYER)
     foreign = Root()
