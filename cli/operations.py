@@ -43,7 +43,10 @@ def rotate_root(layout: Layout) -> None:
 
     Both roots are trusted until the last certificate under the old one has ended.
     """
-    api.Lab(layout).rotate_root()
+    handle = api.Lab(layout)
+    # Nobody would hear it in a lab without the mesh.
+    program_names(handle.status(), "controlplane", None)
+    handle.rotate_root()
     click.echo("a new root is asked for; `ambient lab logs controlplane -f` tells each step")
 
 

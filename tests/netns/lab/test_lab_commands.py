@@ -80,6 +80,11 @@ def test_apply_of_nothing_is_an_error(lab: Lab):
     assert (done.returncode, done.stderr) == (1, "Error: standard input: no object in it\n")
 
 
+def test_a_lab_without_the_mesh_has_no_root_to_rotate(lab: Lab):
+    done = ambient(lab, "rotate-root")
+    assert (done.returncode, done.stderr) == (1, "Error: the mesh has no program controlplane; there are: none, the lab has no mesh\n")
+
+
 def test_up_twice_says_so(lab: Lab):
     done = ambient(lab, "up", "--no-mesh")
     assert done.returncode == 1

@@ -17,7 +17,7 @@ from lab.layout import Layout
 def test_help_lists_the_commands():
     result = CliRunner().invoke(main, ["--help"])
     assert result.exit_code == 0
-    assert {"demo", "lab"} <= {line.split()[0] for line in result.output.splitlines() if line.startswith("  ") and line.strip()}
+    assert {"demo", "explain", "lab"} <= {line.split()[0] for line in result.output.splitlines() if line.startswith("  ") and line.strip()}
 
 
 def test_help_imports_nothing_heavy():
@@ -35,6 +35,13 @@ def test_an_error_that_we_know_is_one_message(monkeypatch):
     monkeypatch.setenv("AMBIENT_LAB", "NOT GOOD")
     result = CliRunner().invoke(main, ["lab", "status"])
     assert result.exit_code == 1
+    assert result.output.startswith("Error: AMBIENT_LAB: 'NOT GOOD'")
+
+
+def test_a_question_that_cannot_be_answered_is_no_refusal(monkeypatch):
+    monkeypatch.setenv("AMBIENT_LAB", "NOT GOOD")
+    result = CliRunner().invoke(main, ["explain", "client", "web"])
+    assert result.exit_code == 2
     assert result.output.startswith("Error: AMBIENT_LAB: 'NOT GOOD'")
 
 
