@@ -59,6 +59,8 @@ class Discovery:
         self.synced = False
         self._node = node
         self._control_plane = control_plane
+        host, port = self._control_plane.xds
+        self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._roots = roots
         self._changed = changed
         self._enforce = enforce
@@ -78,7 +80,7 @@ class Discovery:
                 reason = describe(error)
             failures = 1 if self.connected else failures + 1
             self.connected = False
-            log.warning("discovery lost", reason=reason, failures=failures, address=self._control_plane.xds)
+            log.warning("discovery lost", reason=reason, failures=failures, address=self._address)
             await asyncio.sleep(RECONNECT.delay_s(failures, random.random()))
 
     def pin(self, name: str) -> None:
@@ -187,7 +189,7 @@ class Discovery:
         if len(response.nonce) > wire.MAX_NONCE_LENGTH or self._outbox.full:
             raise ProtocolError("a nonce that is too long" if not self._outbox.full else "the peer does not read our acknowledgements")
         if not self.connected:
-            log.info("discovery connected", address=self._control_plane.xds, resources=len(response.resources))
+            log.info("discovery connected", address=self._address, resources=len(response.resources))
         self.connected = True
         match response.type_url:
             case wire.ADDRESS_TYPE:
