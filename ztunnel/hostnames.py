@@ -143,7 +143,7 @@ class Hostnames:
         lifetime_s = RETRY_S
         try:
             async with self._lookups, asyncio.timeout(LOOKUP_TIMEOUT_S):
-                after = _usable(await self._lookup(hostname))
+                after = usable_addresses(await self._lookup(hostname))
             lifetime_s = LIFETIME_S if after else RETRY_S
         except (OSError, UnicodeError) as error:
             if isinstance(error, UnicodeError) or error.errno in _ABSENT:
@@ -156,7 +156,7 @@ class Hostnames:
             self._changed()
 
 
-def _usable(found: Iterable[str]) -> tuple[IPAddress, ...]:
+def usable_addresses(found: Iterable[str]) -> tuple[IPAddress, ...]:
     """Returns addresses that a pod may be sent to. Whoever answers for a name must not send it to itself or to its link."""
     addresses = {ip_address(text.partition("%")[0]) for text in found}
     usable = (ip for ip in addresses if not (ip.is_loopback or ip.is_link_local or ip.is_multicast or ip.is_unspecified or _mapped(ip)))

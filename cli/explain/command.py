@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 from collections.abc import Mapping
-from ipaddress import ip_address
 from typing import Any
 
 import click
@@ -22,6 +21,7 @@ from mesh.kubernetes import Pod
 from mesh.manifests import Manifests
 from mesh.model import IPAddress, SocketAddress, Workload
 from mesh.settings import MeshSettings
+from ztunnel.hostnames import usable_addresses
 
 # 1 means that the connection is refused.
 _EXIT_REFUSED, _EXIT_UNKNOWN = 1, 2
@@ -107,7 +107,7 @@ def _look_up(handle: api.Lab, node: str, hostname: str) -> tuple[IPAddress, ...]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_LOOKUP_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         return ()
-    return tuple(dict.fromkeys(ip_address(line.split()[0]) for line in done.stdout.splitlines()))
+    return usable_addresses(line.split()[0] for line in done.stdout.splitlines())
 
 
 def _provisos(status: Mapping[str, Any]) -> list[str]:
