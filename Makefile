@@ -40,7 +40,7 @@ test-unit: install ## decisions, protocols, fuzzing
 	$(PYTHON) -m pytest tests/unit tests/fuzz
 
 test-system: root test-packages install ## real namespaces, real capture, programs that are not ours
-	$(PYTHON) -m pytest tests/netns tests/interop
+	$(PYTHON) -m pytest -n 2 --dist loadfile tests/netns tests/interop
 
 lint: install ## ruff, mypy, import-linter
 	$(VENV)/bin/ruff check .
