@@ -45,6 +45,9 @@ class Deadlines:
         items = self._buckets.get(bucket)
         if items is not None:
             items.discard(item)
+            if not items:
+                # A set keeps the room of all that it once held; a burst's would last until its time comes.
+                del self._buckets[bucket]
 
     def expire_due(self) -> None:
         """Expires everything whose time has come."""

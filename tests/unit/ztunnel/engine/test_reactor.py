@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -67,6 +68,22 @@ def test_an_item_may_set_its_next_deadline_when_it_expires() -> None:
         clock.now_s += 1.0
         deadlines.expire_due()
     assert len(item.expired_at) >= 4
+
+
+def test_a_burst_of_deadlines_that_are_cancelled_leaves_nothing() -> None:
+    clock = Clock()
+    deadlines = Deadlines(clock)
+    items = [Item(clock) for _ in range(1000)]
+    tracemalloc.start()
+    try:
+        buckets = [deadlines.set(10.0, item) for item in items]
+        for item, bucket in zip(items, buckets, strict=True):
+            deadlines.cancel(bucket, item)
+        del buckets
+        left_bytes = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert left_bytes < 10_000, "the room of a thousand entries takes more"
 
 
 def test_a_deadline_cancelled_by_another_of_the_same_moment_does_not_come() -> None:
