@@ -6,10 +6,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.settings import ListenAddress, LogFormat, SettingsReader, dns_name, listen_address, log_format, matching, path
+from runtime.settings import (
+    TRUST_DOMAIN,
+    TRUST_DOMAINS,
+    ListenAddress,
+    LogFormat,
+    SettingsReader,
+    dns_name,
+    listen_address,
+    log_format,
+    matching,
+    path,
+    trust_domain,
+    trust_domains,
+)
 
-# Source: SPIFFE-ID standard, section 2.1.
-_TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
 # Source: RFC 1123, as Kubernetes names namespaces.
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 # It is the first part of a workload's uid, before the first "/".
@@ -79,8 +90,8 @@ def parse(env: Mapping[str, str]) -> Settings:
         token_key=reader.read("TOKEN_KEY", None, path, "a PEM file with the P-256 public key of the nodes' tokens"),
         listen=reader.read("LISTEN_ADDR", "[::]:15012", listen_address, "ADDRESS:PORT"),
         readiness=reader.read("READINESS_ADDR", "[::]:15021", listen_address, "ADDRESS:PORT"),
-        trust_domain=reader.read("TRUST_DOMAIN", "cluster.local", matching(_TRUST_DOMAIN), "a SPIFFE trust domain, such as cluster.local"),
-        trust_domain_aliases=reader.read("TRUST_DOMAIN_ALIASES", "", _trust_domains, "SPIFFE trust domains, comma-separated"),
+        trust_domain=reader.read("TRUST_DOMAIN", "cluster.local", trust_domain, TRUST_DOMAIN),
+        trust_domain_aliases=reader.read("TRUST_DOMAIN_ALIASES", "", trust_domains, TRUST_DOMAINS),
         root_namespace=reader.read("ROOT_NAMESPACE", "istio-system", matching(_NAMESPACE), "the name of a namespace"),
         cluster_id=reader.read("CLUSTER_ID", "Kubernetes", matching(_CLUSTER_ID), "letters, digits, '.', '_' or '-'"),
         cluster_domain=reader.read("CLUSTER_DOMAIN", "cluster.local", dns_name, "a DNS name, such as cluster.local"),
@@ -96,8 +107,3 @@ def _seconds_from(least: int) -> Callable[[str], dt.timedelta | None]:
         return dt.timedelta(seconds=int(text)) if sound else None
 
     return convert
-
-
-def _trust_domains(text: str) -> tuple[str, ...] | None:
-    domains = tuple(text.split(",")) if text else ()
-    return domains if all(_TRUST_DOMAIN.fullmatch(one) for one in domains) else None

@@ -65,16 +65,6 @@ class RemoteProtocolError(MeshError):
         self.reason = reason
 
 
-class PolicyDenied(MeshError):
-    """A policy refuses the connection; `policy` is its "namespace/name"."""
-
-    fault = Fault.DOWNSTREAM
-
-    def __init__(self, policy: str) -> None:
-        super().__init__(f"denied by policy {policy}")
-        self.policy = policy
-
-
 class ResolutionError(MeshError):
     """No next hop can be found for an intended destination."""
 

@@ -14,7 +14,13 @@ from mesh.errors import ConfigError, ConfigErrors
 _T = TypeVar("_T")
 # Source: Kubernetes, "Object Names and IDs": a DNS subdomain.
 _DNS_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+# Source: SPIFFE-ID standard, section 2.1.
+_TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
 _HOST_PORT = re.compile(r"(?:\[([^\]]*)\]|([^:\[\]]*)):([0-9]{1,5})")
+
+# What is expected where a trust domain, or some, is to be named.
+TRUST_DOMAIN = "a SPIFFE trust domain, such as cluster.local"
+TRUST_DOMAINS = "SPIFFE trust domains, comma-separated"
 
 
 class LogFormat(enum.Enum):
@@ -73,6 +79,17 @@ def path(text: str) -> Path | None:
 
 def dns_name(text: str) -> str | None:
     return text if _DNS_NAME.fullmatch(text) else None
+
+
+def trust_domain(text: str) -> str | None:
+    return text if _TRUST_DOMAIN.fullmatch(text) else None
+
+
+def trust_domains(text: str) -> tuple[str, ...] | None:
+    """Trust domains with commas between them; "" is none."""
+    domains = tuple(trust_domain(one.strip()) for one in text.split(",")) if text else ()
+    sound = tuple(one for one in domains if one is not None)
+    return sound if len(sound) == len(domains) else None
 
 
 def matching(pattern: re.Pattern[str]) -> Callable[[str], str | None]:

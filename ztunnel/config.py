@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.settings import SettingsReader, one_of, path
+from runtime.settings import TRUST_DOMAIN, TRUST_DOMAINS, SettingsReader, one_of, path, trust_domain, trust_domains
 from ztunnel.engine.interface import Endpoint
 
 ENGINES = ("auto", "python", "native")
@@ -19,7 +19,6 @@ MIN_CERTIFICATE_LIFETIME_S, MAX_CERTIFICATE_LIFETIME_S = 10, 86_400
 
 # What is said of several settings when they are wrong.
 _NAME = "a name that is not empty, without spaces and '/'"
-_NAMES = "names that are not empty, without spaces and '/', comma-separated"
 _ENDPOINT = "host:port with a port from 1 to 65535, an IPv6 address in brackets"
 
 
@@ -100,10 +99,10 @@ def parse(env: Mapping[str, str]) -> Settings:
     settings = Settings(
         node=NodeSettings(
             name=reader.read("NODE_NAME", None, _word, _NAME),
-            trust_domain=reader.read("TRUST_DOMAIN", "cluster.local", _word, _NAME),
+            trust_domain=reader.read("TRUST_DOMAIN", "cluster.local", trust_domain, TRUST_DOMAIN),
             cluster_id=reader.read("CLUSTER_ID", "Kubernetes", _word, _NAME),
             network=reader.read("NETWORK", "", str, "a name, or nothing"),
-            trust_domain_aliases=reader.read("TRUST_DOMAIN_ALIASES", "", _words, _NAMES),
+            trust_domain_aliases=reader.read("TRUST_DOMAIN_ALIASES", "", trust_domains, TRUST_DOMAINS),
             root_namespace=reader.read("ROOT_NAMESPACE", "istio-system", _word, _NAME),
         ),
         control_plane=ControlPlaneSettings(
@@ -153,13 +152,6 @@ def parse_endpoint(text: str) -> Endpoint | None:
 
 def _word(text: str) -> str | None:
     return text if text.isprintable() and not any(character in text for character in " /") and text else None
-
-
-def _words(text: str) -> tuple[str, ...] | None:
-    """Names with commas between them; "" is none."""
-    words = tuple(_word(word.strip()) for word in text.split(",")) if text else ()
-    sound = tuple(word for word in words if word is not None)
-    return sound if len(sound) == len(words) else None
 
 
 def _switch(text: str) -> bool | None:
