@@ -14,7 +14,7 @@ from mesh.identity import Identity
 from ztunnel.admin import dump
 from ztunnel.admin.readiness import obstacles
 from ztunnel.admin.server import AdminServer, Pages
-from ztunnel.certificates.authority import fetch_certificate
+from ztunnel.certificates.authority import CertificateClient
 from ztunnel.certificates.keeper import CertificateKeeper
 from ztunnel.certificates.request import Certificate
 from ztunnel.certificates.trust_files import TrustFiles
@@ -71,6 +71,7 @@ class Process:
         self._hostnames = Hostnames(self._upkeep.invalidate)
         self._certificates = CertificateKeeper(self._fetch, self._engine)
         self._trust = TrustFiles(settings.control_plane.root_cert, settings.control_plane.crl_path, self._certificates.believe)
+        self._ca = CertificateClient(settings.control_plane, self._trust.read)
         self._discovery = Discovery(
             settings.node, settings.control_plane, self._upkeep.invalidate, enforce=self._enforce, roots=lambda: self._trust.read().roots
         )
@@ -111,7 +112,7 @@ class Process:
             await self._admin.stop()
 
     async def _serve_until(self, stop: asyncio.Event) -> None:
-        async with asyncio.TaskGroup() as group:
+        async with self._ca, asyncio.TaskGroup() as group:
             enrolling = group.create_task(self._zds.run())
             parts = (self._discovery, self._trust, self._certificates, self._resolver, self._hostnames, self._enforcement)
             tasks = [group.create_task(part.run()) for part in parts]
@@ -126,7 +127,7 @@ class Process:
         log.info("ztunnel stopped")
 
     async def _fetch(self, identity: Identity) -> Certificate:
-        return await fetch_certificate(self._settings.control_plane, identity, self._trust.read)
+        return await self._ca.fetch(identity)
 
     def _enforce(self) -> None:
         self._enforcement.changed()

@@ -42,8 +42,8 @@ class Rates:
 
     Args:
         path: token, checks, CSR, signature and encoding, without gRPC.
-        kept: over gRPC, on a connection that is kept.
-        fresh: over gRPC, with a connection for each call, as ztunnel makes them.
+        kept: over gRPC, on a connection that is kept, as a ztunnel makes them that has many pods to ask for.
+        fresh: over gRPC, with a connection for each call, as a node makes that asks now and then.
     """
 
     path: float

@@ -25,7 +25,7 @@ from bench.envoy import CredentialFiles, command
 from controlplane.authority import issue_workload, issuer_of
 from mesh.identity import parse_identity
 from tests.netns.ztunnel.ground import NODE_IP, PATIENCE_S, POD_IP, POD_UID, Ground, entered, run
-from ztunnel.certificates.authority import fetch_certificate
+from tests.unit.ztunnel.certificates.once import fetch_once
 from ztunnel.certificates.trust_files import TrustFiles
 from ztunnel.config import ControlPlaneSettings
 from ztunnel.engine.interface import Credentials
@@ -120,7 +120,7 @@ class EnvoyGround(Ground):
         token.write_text(self.token(node))
         settings = ControlPlaneSettings(CONTROL_PLANE, CONTROL_PLANE, "controlplane.ambient", state / "root-cert.pem", token, True)
         with entered(self.node):
-            return asyncio.run(fetch_certificate(settings, parse_identity(identity), TrustFiles(settings.root_cert, None).read)).credentials
+            return asyncio.run(fetch_once(settings, parse_identity(identity), TrustFiles(settings.root_cert, None).read)).credentials
 
     def foreign_certificate(self, identity: str) -> Credentials:
         """What no honest call gets: signed with the root's own key, for any identity."""

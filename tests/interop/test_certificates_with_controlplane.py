@@ -11,7 +11,7 @@ from cryptography import x509
 from mesh.identity import Identity, parse_identity
 from tests.unit.controlplane.authorities import Maker, authority, secret
 from tests.unit.controlplane.world import IDENTITY, World, ambient, pod, utc_now
-from ztunnel.certificates.authority import fetch_certificate
+from tests.unit.ztunnel.certificates.once import fetch_once
 from ztunnel.certificates.keeper import CertificateKeeper
 from ztunnel.certificates.request import Certificate
 from ztunnel.certificates.trust import issued
@@ -61,7 +61,7 @@ class Node:
         peers.append(self)
 
     async def _fetch(self, identity: Identity) -> Certificate:
-        return await fetch_certificate(self._settings, identity, self.trust.read)
+        return await fetch_once(self._settings, identity, self.trust.read)
 
     def set_credentials(self, identity: str, credentials: Credentials) -> None:
         make_contexts(credentials)

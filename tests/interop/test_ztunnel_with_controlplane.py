@@ -14,7 +14,7 @@ from grpclib.exceptions import GRPCError
 from mesh.identity import Identity
 from mesh.model import Service, Workload
 from tests.unit.controlplane.world import World, ambient, pod, service
-from ztunnel.certificates.authority import fetch_certificate
+from tests.unit.ztunnel.certificates.once import fetch_once
 from ztunnel.certificates.trust import Trust
 from ztunnel.certificates.trust_files import TrustFiles
 from ztunnel.config import ControlPlaneSettings, NodeSettings
@@ -143,10 +143,10 @@ def test_everything(tmp_path: Path) -> None:
 def test_a_certificate_for_a_pod_of_this_node_and_for_no_other(tmp_path: Path) -> None:
     @run(tmp_path)
     async def story(world: Neighbour, node: Node) -> None:
-        certificate = await fetch_certificate(world.ztunnel_settings(), Identity("cluster.local", "shop", "default"), world.trust)
+        certificate = await fetch_once(world.ztunnel_settings(), Identity("cluster.local", "shop", "default"), world.trust)
         assert certificate.credentials.certificate_chain.startswith(b"-----BEGIN CERTIFICATE-----")
         with pytest.raises(GRPCError) as refused:
-            await fetch_certificate(world.ztunnel_settings(), Identity("cluster.local", "shop", "nobody"), world.trust)
+            await fetch_once(world.ztunnel_settings(), Identity("cluster.local", "shop", "nobody"), world.trust)
         assert refused.value.status is Status.PERMISSION_DENIED
 
 
@@ -156,7 +156,7 @@ def test_a_token_of_somebody_else_is_refused_by_both(tmp_path: Path) -> None:
         settings = world.ztunnel_settings()
         settings.auth_token.write_text("eyJhbGciOiJub25lIn0.e30.")
         with pytest.raises(GRPCError) as refused:
-            await fetch_certificate(settings, Identity("cluster.local", "shop", "default"), world.trust)
+            await fetch_once(settings, Identity("cluster.local", "shop", "default"), world.trust)
         assert refused.value.status is Status.UNAUTHENTICATED
         with pytest.raises(GRPCError) as refused:
             await Discovery(NODE, settings, lambda: None).session()

@@ -83,11 +83,15 @@ class Authority(IstioCertificateServiceBase):
         self.answer: Callable[[ca_pb2.IstioCertificateRequest], list[str]] = lambda request: [root.sign_request(request.csr), root.pem]
         self.requests: list[ca_pb2.IstioCertificateRequest] = []
         self.tokens: list[str] = []
+        # Addresses of those who called: one for each connection.
+        self.peers: set[object] = set()
         self.refuses: Status | None = None
 
     async def CreateCertificate(self, stream: Stream[Any, Any]) -> None:  # noqa: N802
         assert stream.metadata is not None
         self.tokens.append(str(stream.metadata.get("authorization")))
+        assert stream.peer is not None
+        self.peers.add(stream.peer.addr())
         request = await stream.recv_message()
         assert request is not None
         self.requests.append(request)

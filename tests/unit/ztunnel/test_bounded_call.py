@@ -15,11 +15,11 @@ from grpclib.server import Server, Stream
 
 from mesh.identity import Identity
 from mesh.wire import ca_pb2
+from tests.unit.ztunnel.certificates.once import fetch_once
 from tests.unit.ztunnel.fakes import NODE
 from tests.unit.ztunnel.pki import Root
 from tests.unit.ztunnel.plane import NAME, Plane
 from ztunnel import bounded_call
-from ztunnel.certificates.authority import fetch_certificate
 from ztunnel.control_plane import CALL_ERRORS
 from ztunnel.discovery.client import METHOD, Discovery
 
@@ -77,7 +77,7 @@ async def test_a_stream_ends_with_an_error_that_is_expected(tmp_path: Path, cont
 async def test_a_certificate_call_ends_with_an_error_that_is_expected(tmp_path: Path, content: bytes, end: bool) -> None:
     async with answering(tmp_path, content, end) as plane:
         with pytest.raises(CALL_ERRORS):
-            await fetch_certificate(plane.settings, Identity("cluster.local", "shop", "buyer"), plane.trust)
+            await fetch_once(plane.settings, Identity("cluster.local", "shop", "buyer"), plane.trust)
 
 
 @pytest.mark.parametrize(("spare", "taken"), [(0, ["1"]), (-1, [])])
