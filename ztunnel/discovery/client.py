@@ -24,9 +24,6 @@ METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregated
 # A control plane restarts in about a second; a minute-long outage must not be followed by a long blindness.
 RECONNECT = Backoff(first_s=0.2, limit_s=5.0)
 
-# Names that a new stream asks for. A control plane takes some more of one client and refuses the stream beyond, again and again.
-MAX_SUBSCRIBED = 40_000
-
 AdsStream = Stream[xds.DeltaDiscoveryRequest, xds.DeltaDiscoveryResponse]
 
 log = structlog.get_logger(scope="xds")
@@ -152,19 +149,14 @@ class Discovery:
                     await asyncio.gather(sender, return_exceptions=True)
 
     def begin(self) -> None:
-        """A new stream: asks anew for every name, held resources among them, so that what went in the meantime is told to be gone.
+        """A new stream: asks anew for every name, and says what is held, so that what has gone or is no longer wanted is told to be gone.
 
         Policies first: nobody is let in before them.
         """
         policies = wire.first_request(self._node, frozenset((wire.WILDCARD,)), self.policies.versions(), wire.AUTHORIZATION_TYPE)
         versions = self.store.versions()
-        names = self._subscriptions(versions) if self._control_plane.on_demand else frozenset((wire.WILDCARD,))
+        names = frozenset(self._demand.names() if self._control_plane.on_demand else (wire.WILDCARD,))
         self._outbox.restart(policies, wire.first_request(self._node, names, versions))
-
-    def _subscriptions(self, held: Iterable[str]) -> frozenset[str]:
-        """Returns what was asked for, and what came with it: or without that, where a service of somebody's has very many endpoints."""
-        names = frozenset((*self._demand.names(), *held))
-        return names if len(names) <= MAX_SUBSCRIBED else frozenset(self._demand.names())
 
     def outgoing(self) -> list[xds.DeltaDiscoveryRequest]:
         """Returns what is to be sent on the stream now, in order."""
