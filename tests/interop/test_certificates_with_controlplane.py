@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import grpc
 from cryptography import x509
 
 from mesh.identity import Identity, parse_identity
@@ -33,7 +34,7 @@ class Authorities(World):
     def settings(self) -> dict[str, str]:
         return {**super().settings(), **self.extra}
 
-    def _channel(self, port: int):  # type: ignore[no-untyped-def]
+    def _channel(self, port: int) -> grpc.aio.Channel:
         self.port = port
         return super()._channel(port)
 
