@@ -34,13 +34,13 @@ help: ## list the targets
 demo: root install ## two nodes, one label: pods talk through mutual TLS, and the demo checks it
 	@$(VENV)/bin/ambient demo
 
-test: test-unit test-system ## all tests, under 10 minutes
+test: test-unit test-system ## all tests, about 12 minutes; JOBS=2 runs two system tests at a time
 
 test-unit: install ## decisions, protocols, fuzzing
 	$(PYTHON) -m pytest tests/unit tests/fuzz
 
 test-system: root test-packages install ## real namespaces, real capture, programs that are not ours
-	$(PYTHON) -m pytest -n 2 --dist loadfile tests/netns tests/interop
+	$(PYTHON) -m pytest $(if $(JOBS),-n $(JOBS) --dist loadfile) tests/netns tests/interop
 
 lint: install ## ruff, mypy, import-linter
 	$(VENV)/bin/ruff check .
