@@ -74,20 +74,20 @@ class LineDisplay:
         told = set()
         for number, event in batch.events:
             if self.as_json or event.kind is not Kind.RTT:
-                self._say(event.time_ns, describe(event, words), event_fields(event, words), batch.judged[number], words)
+                self._say(event.time_ns, number, describe(event, words), event_fields(event, words), batch.judged[number], words)
                 told.add(number)
         for number, (connection, verdict) in batch.judged.items():
             if number in told:
                 continue
             if number not in self._verdicts:
-                self._say(connection.opened_ns, "open", {"event": "open"}, (connection, verdict), words)
+                self._say(connection.opened_ns, number, "open", {"event": "open"}, (connection, verdict), words)
             elif verdict is not self._verdicts[number]:
-                self._say(batch.now_ns, "decided", {"event": "decided"}, (connection, verdict), words)
+                self._say(batch.now_ns, number, "decided", {"event": "decided"}, (connection, verdict), words)
         self._verdicts = {number: verdict for number, (_, verdict) in batch.judged.items()}
         self._say_lost(batch.lost)
 
-    def _say(self, time_ns: int, what: str, fields: dict[str, object], judged: Judged, words: Words) -> None:
-        click.echo(json_of(time_ns, fields, judged, words) if self.as_json else line_of(time_ns, what, judged, words))
+    def _say(self, time_ns: int, number: int, what: str, fields: dict[str, object], judged: Judged, words: Words) -> None:
+        click.echo(json_of(time_ns, number, fields, judged, words) if self.as_json else line_of(time_ns, what, judged, words))
 
     def _say_lost(self, lost: int) -> None:
         if lost != self._lost:

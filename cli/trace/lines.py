@@ -30,13 +30,18 @@ def describe(event: Event, words: Words) -> str:
     return " ".join(filter(None, (event.kind.value, words.reason(event), OUTSIDE if event.elsewhere else "")))
 
 
-def json_of(time_ns: int, what: Mapping[str, object], judged: Judged, words: Words) -> str:
-    """One JSON object: what happened, and the connection after it."""
+def json_of(time_ns: int, number: int, what: Mapping[str, object], judged: Judged, words: Words) -> str:
+    """One JSON object: what happened, and the connection after it.
+
+    Args:
+        number: of the connection, the same in all its lines: a socket begins to connect before the kernel gives it a local port.
+    """
     connection, verdict = judged
     return json.dumps(
         {
             "time": words.time(time_ns).isoformat(),
             "pod": words.pod(connection.netns),
+            "connection": number,
             "local": str(connection.local),
             "remote": str(connection.remote),
             **what,

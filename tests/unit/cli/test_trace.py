@@ -234,6 +234,7 @@ def test_json_of_a_connection(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out) == {
         "time": "1970-01-01T00:00:01+00:00",
         "pod": "shop/web",
+        "connection": 0,
         "local": "10.0.0.1:40000",
         "remote": "10.0.0.2:80",
         "event": "drop",
