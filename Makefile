@@ -15,6 +15,8 @@ PYTHON := $(VENV)/bin/python
 RUN_PACKAGES := python3-venv clang libbpf-dev libbpf1 iproute2 iptables nftables procps curl
 # What tests and benchmarks compare with, measure with and look through.
 TEST_PACKAGES := bpftool iperf3 nghttp2-client nghttp2-proxy nginx-light openssl python3-bpfcc tcpdump wrk
+# What the image is made with; it needs neither an engine nor a registry.
+IMAGE_PACKAGES := mmdebstrap binutils
 # bcc compiles where it runs; any Debian kernel's headers serve.
 ifeq ($(wildcard /lib/modules/$(shell uname -r)/build),)
 TEST_PACKAGES += linux-headers-cloud-$(shell dpkg --print-architecture)
@@ -26,7 +28,7 @@ GENERATED := $(PROTOS:.proto=_pb2.py) $(PROGRAMS:ebpf/programs/%.bpf.c=ebpf/obje
 LOCKED := $(VENV)/.locked-$(firstword $(shell sha256sum requirements.lock))
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo test test-unit test-system lint format bench lock clean root run-packages test-packages install
+.PHONY: help demo test test-unit test-system lint format bench image lock clean root run-packages test-packages image-packages install
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -55,11 +57,16 @@ format: install ## let ruff put the code into shape
 bench: root test-packages install ## no mesh, Envoy and ours side by side; ROWS=glob runs some rows
 	$(PYTHON) -m bench $(if $(ROWS),--rows '$(ROWS)')
 
-lock: run-packages ## resolve the dependencies of pyproject.toml anew into requirements.lock
+image: root image-packages install ## the container image as a file in dist/; ARGS=--refresh takes Debian's packages of today
+	@$(PYTHON) -m daemonset.image $(ARGS)
+
+lock: run-packages ## resolve the dependencies of pyproject.toml anew into requirements.lock, and those of the image beside it
 	@scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \
 	$(SYSTEM_PYTHON) -m venv "$$scratch" && "$$scratch/bin/pip" install --quiet uv && \
 	"$$scratch/bin/uv" pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-		--group pyproject.toml:dev pyproject.toml -o requirements.lock
+		--group pyproject.toml:dev pyproject.toml -o requirements.lock && \
+	"$$scratch/bin/uv" pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		--constraints requirements.lock pyproject.toml -o requirements-runtime.lock
 
 clean: ## remove what make made here; Debian packages stay
 	rm -rf $(VENV) dist bench/results ebpf/objects .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
@@ -74,6 +81,9 @@ run-packages:
 
 test-packages: run-packages
 	@.ci/debian-packages $(TEST_PACKAGES)
+
+image-packages: run-packages
+	@.ci/debian-packages $(IMAGE_PACKAGES)
 
 install: $(INSTALLED)
 

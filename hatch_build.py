@@ -39,7 +39,9 @@ def compile_bpf(root: Path) -> None:
     objects = root / "ebpf/objects"
     objects.mkdir(parents=True, exist_ok=True)
     # linux/types.h includes asm/types.h, which Debian keeps under the host's multiarch directory.
-    flags = ["-O2", "-g", "-Wall", "-Werror", "-target", "bpf", f"-I/usr/include/{sysconfig.get_config_var('MULTIARCH')}"]
+    # The map of prefixes: an object says where its source lies, and must not depend on it.
+    where = f"-ffile-prefix-map={root}=."
+    flags = ["-O2", "-g", "-Wall", "-Werror", "-target", "bpf", where, f"-I/usr/include/{sysconfig.get_config_var('MULTIARCH')}"]
     for source in sorted((root / "ebpf/programs").glob("*.bpf.c")):
         target = objects / source.name.replace(".bpf.c", ".bpf.o")
         subprocess.run([find_tool("clang"), *flags, "-c", str(source), "-o", str(target)], check=True)
