@@ -25,7 +25,7 @@ _SUPERFLUOUS = (
     "dev", "tmp", "var", "usr/games", "usr/include", "usr/libexec", "usr/share/[!dp]*", "usr/share/p[!y]*", "usr/share/doc/*/[!c]*",
     "usr/share/doc/*/changelog*", "usr/share/dpkg", "usr/share/debconf", "usr/share/debianutils", "usr/share/doc-base",
     "usr/lib/*-linux-*/gconv", "usr/lib/*-linux-*/perl*", "usr/lib/dpkg", "usr/lib/systemd", "usr/lib/mime", "usr/lib/terminfo",
-    "usr/lib/valgrind", "usr/lib/libx32", "usr/lib32", "usr/libx32", "usr/libo32", "lib32", "libx32", "libo32",
+    "usr/lib/valgrind", "usr/lib32", "usr/libx32", "usr/libo32",
     "etc/[!aegips]*", "etc/apt", "etc/alternatives", "etc/init*", "etc/perl", "etc/profile*", "etc/systemd", "etc/security", "etc/pam*",
     "usr/bin/[!p]*", "usr/bin/p[!y]*", "usr/sbin/*-apply", "usr/sbin/*tables-translate", "usr/sbin/*-restore-translate",
     "usr/sbin/arptables*",
@@ -44,9 +44,9 @@ _SUPERFLUOUS = (
     ),
     "usr/lib/*-linux-*/libnsl.so.2*", "usr/lib/*-linux-*/krb5", "etc/gss",
 )  # fmt: skip
-# Of the dependencies: tests; types, and what a compiler reads; what colours source code; Envoy's API for filters, and its version 2.
+# Of the dependencies: scripts, and records of them, which name the builder's interpreter; tests; types, and what a compiler reads; what colours source code; Envoy's API for filters, and its version 2.
 _SUPERFLUOUS_MODULES = (
-    "bin", "**/tests", "**/*.pyi", "**/*.pyx", "**/*.pxd", "**/*.c", "**/*.h", "pygments", "envoy/extensions", "envoy/api",
+    "bin", "*.dist-info/RECORD", "**/tests", "**/*.pyi", "**/*.pyx", "**/*.pxd", "**/*.c", "**/*.h", "pygments", "envoy/extensions", "envoy/api",
 )  # fmt: skip
 _SITE = "usr/local/lib/python3.11/dist-packages"
 _USERS = "root:x:0:0:root:/:/usr/sbin/nologin\nambient:x:65532:65532:ambient:/:/usr/sbin/nologin\n"
@@ -89,6 +89,9 @@ def add_debian(root: Path) -> None:
     for pattern in _SUPERFLUOUS:
         for path in base.glob(pattern):
             _remove(path)
+    for path in base.rglob("*"):
+        if path.is_symlink() and not path.exists() and not path.readlink().is_absolute():
+            path.unlink()
     _write(base / "usr/share/doc/debian-packages.txt", packages)
     for name, text in (("passwd", _USERS), ("group", _GROUPS), ("nsswitch.conf", _NAMES)):
         _write(base / "etc" / name, text)
