@@ -44,9 +44,11 @@ _SUPERFLUOUS = (
     ),
     "usr/lib/*-linux-*/libnsl.so.2*", "usr/lib/*-linux-*/krb5", "etc/gss",
 )  # fmt: skip
-# Of the dependencies: scripts, and records of them, which name the builder's interpreter; tests; types, and what a compiler reads; what colours source code; Envoy's API for filters, and its version 2.
+# Of the dependencies: scripts, and records of them, which name the builder's interpreter; tests; types, and what a compiler reads;
+# what colours source code; Envoy's API for filters, and its version 2; of Kubernetes' client all but where the API server is: 120 MB.
 _SUPERFLUOUS_MODULES = (
-    "bin", "*.dist-info/RECORD", "**/tests", "**/*.pyi", "**/*.pyx", "**/*.pxd", "**/*.c", "**/*.h", "pygments", "envoy/extensions", "envoy/api",
+    "bin", "*.dist-info/RECORD", "**/tests", "**/*.pyi", "**/*.pyx", "**/*.pxd", "**/*.c", "**/*.h", "pygments", "envoy/extensions",
+    "envoy/api", "kubernetes/aio", "kubernetes/client/api/[!_]*", "kubernetes/client/models/[!_]*",
 )  # fmt: skip
 _SITE = "usr/local/lib/python3.11/dist-packages"
 _USERS = "root:x:0:0:root:/:/usr/sbin/nologin\nambient:x:65532:65532:ambient:/:/usr/sbin/nologin\n"
