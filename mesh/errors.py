@@ -65,6 +65,47 @@ class RemoteProtocolError(MeshError):
         self.reason = reason
 
 
+class ApiError(MeshError):
+    """The API server of Kubernetes refused a request.
+
+    Args:
+        status: of HTTP, or of a Status within a watch.
+        reason: Kubernetes' one word for it, such as "Forbidden"; "" where there was none.
+        message: what it said.
+    """
+
+    fault = Fault.UPSTREAM
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(f"{status} {reason}: {message}" if reason else f"{status}: {message}")
+        self.status = status
+        self.reason = reason
+        self.message = message
+
+    @property
+    def retryable(self) -> bool:  # type: ignore[override]  # it depends on the status
+        """Whether the same request may succeed a little later."""
+        return self.status in {408, 429} or self.status >= 500
+
+
+class ApiUnreachable(MeshError):
+    """The API server of Kubernetes cannot be reached, or the connection to it broke."""
+
+    fault = Fault.UPSTREAM
+    retryable = True
+
+
+class BrokenAnswer(MeshError):
+    """What the API server of Kubernetes answered is not what its API says; `too_large`: it is more than is taken."""
+
+    fault = Fault.UPSTREAM
+    retryable = True
+
+    def __init__(self, reason: str, *, too_large: bool = False) -> None:
+        super().__init__(reason)
+        self.too_large = too_large
+
+
 class ResolutionError(MeshError):
     """No next hop can be found for an intended destination."""
 

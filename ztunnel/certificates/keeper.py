@@ -11,7 +11,7 @@ import structlog
 
 from mesh.errors import CredentialError
 from mesh.identity import Identity
-from ztunnel.backoff import Backoff
+from runtime.backoff import Backoff
 from ztunnel.certificates.request import Certificate, printable_time
 from ztunnel.certificates.schedule import Validity, alarm_due, renewal_delay_s, retry_delay_s
 from ztunnel.certificates.trust import Trust, why_untrusted

@@ -11,7 +11,7 @@ from grpclib.client import Stream, StreamStreamMethod
 from grpclib.exceptions import ProtocolError
 
 from mesh.policy.evaluation import PolicyBook
-from ztunnel.backoff import Backoff
+from runtime.backoff import Backoff
 from ztunnel.config import ControlPlaneSettings, NodeSettings
 from ztunnel.control_plane import CALL_ERRORS, CONNECT_TIMEOUT_S, bearer, describe, open_channel
 from ztunnel.discovery import wire

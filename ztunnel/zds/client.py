@@ -10,7 +10,7 @@ from typing import Protocol
 import structlog
 
 from mesh.errors import MeshError, RemoteProtocolError
-from ztunnel.backoff import Backoff
+from runtime.backoff import Backoff
 from ztunnel.pods import PodInfo
 from ztunnel.zds import codec
 from ztunnel.zds.socket import PacketSocket, close_all, connect

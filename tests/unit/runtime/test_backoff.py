@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ztunnel.backoff import Backoff
+from runtime.backoff import Backoff
 
 BACKOFF = Backoff(first_s=0.2, limit_s=5.0)
 

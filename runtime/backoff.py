@@ -18,7 +18,7 @@ class Backoff:
     def delay_s(self, failures: int, random: float) -> float:
         """Returns how long to wait after `failures` failures in a row (1 or more).
 
-        Half of it is jitter, so that the nodes that lost a control plane together do not come back together.
+        Half of it is jitter, so that those who lost a server together do not come back together.
 
         Args:
             random: in [0, 1).
