@@ -9,13 +9,18 @@ import click
 
 from mesh.errors import MeshError
 
-# name: (module, attribute, one line for the list)
+# name: (module, attribute, one line for the list; "": not for people, and not listed)
 _COMMANDS: Mapping[str, tuple[str, str, str]] = MappingProxyType(
     {
+        "check": ("cli.check", "check", "Whether a Kubernetes cluster can have the mesh, and whether its mesh is well."),
         "demo": ("cli.demo", "demo", "Show on this machine what the mesh does, and check it."),
         "explain": ("cli.explain", "explain", "What becomes of a connection between two pods, and why."),
+        "free-nodes": ("cli.free_nodes", "free_nodes", ""),
+        "install": ("cli.install", "install", "Install the mesh into a Kubernetes cluster."),
         "lab": ("cli.lab", "lab", "Nodes and pods as network namespaces of this machine."),
         "trace": ("cli.trace", "trace", "A pod's connections as the kernel sees them."),
+        "uninstall": ("cli.install", "uninstall", "Take the mesh off every node, and out of the cluster."),
+        "upgrade": ("cli.install", "upgrade", "Bring the mesh of a cluster to this version, or to other values."),
     }
 )
 
@@ -37,7 +42,7 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Lists the commands without importing them."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, _COMMANDS[name][2]) for name in self.list_commands(ctx)])
+            formatter.write_dl([(name, line) for name in self.list_commands(ctx) if (line := _COMMANDS[name][2])])
 
     def invoke(self, ctx: click.Context) -> object:
         try:

@@ -86,9 +86,6 @@ def test_a_reset_arrives_as_a_reset(mesh: Mesh, way: Way, first: str):
     with client, server:
         one.sendall(b"so far")
         assert receive(other, 6) == b"so far"
-        # Bytes overtake the answer to CONNECT: one that is reset before it is a connection that failed, not one that closed.
-        other.sendall(b"heard")
-        assert receive(one, 5) == b"heard"
         one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         one.close()
         with pytest.raises(ConnectionResetError):

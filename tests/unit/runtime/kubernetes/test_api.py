@@ -1,6 +1,8 @@
 """Requests to a server that answers as it likes."""
 
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -87,3 +89,14 @@ async def test_a_configuration_that_the_server_no_longer_takes_is_read_again(tmp
                 await client.get(PODS, "shop", "a")
             await client.get(PODS, "shop", "a")
     assert [transcript.asked.get_nowait().headers["Authorization"] for _ in range(3)] == ["Bearer first", "Bearer first", "Bearer second"]
+
+
+@pytest.mark.parametrize("ahead_s", [0, 3600, -3600])
+async def test_the_server_s_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead_s: int) -> None:
+    transcript = Transcript()
+    async with connected(transcript, tmp_path) as client:
+        transcript.say(Answer({"gitVersion": "v1.33.2"}))
+        now_s = time.time()
+        # The server's own clock goes on as it does.
+        monkeypatch.setattr(api, "time", SimpleNamespace(time=lambda: now_s - ahead_s, monotonic=time.monotonic))
+        assert await client.clock_ahead_s() == pytest.approx(ahead_s, abs=2)

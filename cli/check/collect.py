@@ -1,0 +1,98 @@
+"""Asks the API server for everything that a check looks at. What it does not tell is noted; nothing here judges."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from cli.check.cluster import QUESTIONS
+from cli.check.facts import Document, Facts, Question
+from mesh.errors import ApiError, ApiUnreachable, BrokenAnswer
+from runtime.kubernetes import Api, Resource
+from runtime.kubernetes.resources import CONFIG_MAPS, NAMESPACES, NODES, PODS
+
+_REVIEWS = Resource("authorization.k8s.io", "v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview", namespaced=False)
+_LISTED = (
+    NAMESPACES,
+    NODES,
+    PODS,
+    Resource("apps", "v1", "daemonsets", "DaemonSet"),
+    Resource("apps", "v1", "deployments", "Deployment"),
+    Resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy"),
+    Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False),
+)
+# Source: kubectl's own chunks.
+_PAGE = "500"
+# Where Cilium's Helm chart puts its settings unless told otherwise.
+_CILIUM = ("kube-system", "cilium-config")
+
+
+async def collect(api: Api, namespace: str, cli_version: str, capture: str) -> Facts:
+    """Returns what there is to know.
+
+    Args:
+        capture: as Facts has it.
+    """
+    try:
+        server = await api.request("GET", "/version")
+    except (ApiError, ApiUnreachable, BrokenAnswer) as error:
+        return Facts(namespace, cli_version, capture, unreached=str(error))
+    missing: dict[str, str] = {}
+    async with asyncio.TaskGroup() as group:
+        clock = group.create_task(_clock(api))
+        answers = [group.create_task(_may(api, namespace, question)) for question in QUESTIONS]
+        lists = {resource.plural: group.create_task(_list(api, resource, missing)) for resource in _LISTED}
+        cilium = group.create_task(_cilium(api))
+    listed: Mapping[str, Sequence[Document]] = {kind: task.result() for kind, task in lists.items()} | {"configmaps": cilium.result()}
+    allowed = {question: answer for question, task in zip(QUESTIONS, answers, strict=True) if (answer := task.result()) is not None}
+    return Facts(
+        namespace,
+        cli_version,
+        capture,
+        server=server,
+        clock_s=clock.result(),
+        allowed=allowed,
+        lists=listed,
+        missing=dict(sorted(missing.items())),
+    )
+
+
+async def _clock(api: Api) -> float | None:
+    try:
+        return await api.clock_ahead_s()
+    except (ApiError, ApiUnreachable, BrokenAnswer):
+        return None
+
+
+async def _may(api: Api, namespace: str, question: Question) -> bool | None:
+    """Returns whether we may; None: the server does not say."""
+    attributes = {"verb": question.verb, "group": question.group, "resource": question.resource}
+    if question.namespaced:
+        attributes["namespace"] = namespace
+    try:
+        review = await api.create(_REVIEWS, "", {"spec": {"resourceAttributes": attributes}})
+    except (ApiError, ApiUnreachable, BrokenAnswer):
+        return None
+    return bool(review.get("status", {}).get("allowed"))
+
+
+async def _list(api: Api, resource: Resource, missing: dict[str, str]) -> list[Document]:
+    """Lists all objects of a kind, page by page; a refusal is noted and ends it."""
+    items: list[Document] = []
+    query = {"limit": _PAGE}
+    try:
+        while True:
+            page = await api.request("GET", resource.path(), query)
+            items += page.get("items") or ()
+            if not (token := page.get("metadata", {}).get("continue")):
+                return items
+            query = {"limit": _PAGE, "continue": token}
+    except (ApiError, ApiUnreachable, BrokenAnswer) as error:
+        missing[resource.plural] = str(error)
+        return []
+
+
+async def _cilium(api: Api) -> list[Document]:
+    try:
+        found = await api.get(CONFIG_MAPS, *_CILIUM)
+    except (ApiError, ApiUnreachable, BrokenAnswer):
+        return []
+    return [found] if found else []

@@ -1,0 +1,132 @@
+"""How the mesh does that is installed. Pure."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from cli.check.facts import Document, Facts, annotations_of, labels_of, name_of, namespace_of
+from cli.check.findings import Finding, error, good, warning
+from mesh.enrolment import AMBIENT, MODE_LABEL, REDIRECTED, REDIRECTION_ANNOTATION
+
+_VERSION = "app.kubernetes.io/version"
+_NAME = "app.kubernetes.io/name"
+CONTROL_PLANE, NODES = "ambient-controlplane", "ambient"
+# Of what fails everywhere alike, so many are named.
+_NAMED = 5
+
+
+def installed(facts: Facts) -> bool:
+    return facts.of_release("daemonsets", NODES) is not None or facts.of_release("deployments", CONTROL_PLANE) is not None
+
+
+def capture_of(facts: Facts) -> Facts:
+    """Returns the facts with the kind of capture that the installed agents have."""
+    found = facts.of_release("daemonsets", NODES)
+    containers = found["spec"]["template"]["spec"]["containers"] if found else ()
+    modes = [env.get("value") for one in containers for env in one.get("env", ()) if env["name"] == "CAPTURE"]
+    return replace(facts, capture=modes[0]) if modes and modes[0] else facts
+
+
+def judge_release(facts: Facts) -> Iterator[Finding]:
+    """The conditions of an installed mesh."""
+    yield _workload(facts, "control plane", "deployments", CONTROL_PLANE)
+    yield _workload(facts, "agents and ztunnels", "daemonsets", NODES)
+    yield from _broken_pods(facts)
+    yield from _versions(facts)
+    yield _captured(facts)
+
+
+def _workload(facts: Facts, what: str, kind: str, name: str) -> Finding:
+    found = facts.of_release(kind, name)
+    if found is None:
+        return error(what, f"there is no {kind.removesuffix('s')} {name}", "ambient upgrade")
+    status = found.get("status", {})
+    wanted = status.get("desiredNumberScheduled", found["spec"].get("replicas", 1))
+    ready = status.get("numberReady", status.get("readyReplicas", 0)) or 0
+    updated = status.get("updatedNumberScheduled", status.get("updatedReplicas", 0)) or 0
+    seen = status.get("observedGeneration", 0) >= found["metadata"].get("generation", 0)
+    look = f"kubectl -n {facts.namespace} describe {kind.removesuffix('s')} {name}"
+    if ready < wanted:
+        return error(what, f"{ready} of {wanted} ready", look)
+    if updated < wanted or not seen:
+        return warning(what, f"{updated} of {wanted} are of the newest version", f"wait for the rollout; {look}")
+    return good(what, f"{ready} of {wanted} ready")
+
+
+def _broken_pods(facts: Facts) -> Iterator[Finding]:
+    """Names why containers do not run."""
+    for pod in _own_pods(facts):
+        reasons = []
+        for one in pod.get("status", {}).get("containerStatuses", ()):
+            waiting = one.get("state", {}).get("waiting")
+            ended = one.get("lastState", {}).get("terminated")
+            if waiting:
+                detail = waiting.get("message") or (f"ended with {ended.get('exitCode')}" if ended else "")
+                reasons.append(f"{one['name']}: {waiting.get('reason')}{f': {detail}' if detail else ''}")
+        unscheduled = [
+            one.get("message", "")
+            for one in pod.get("status", {}).get("conditions", ())
+            if one.get("type") == "PodScheduled" and one.get("status") == "False"
+        ]
+        if reasons or unscheduled:
+            logs = f"kubectl -n {facts.namespace} logs {name_of(pod)} --all-containers --previous"
+            node = pod["spec"].get("nodeName", "no node")
+            yield error(f"pod {name_of(pod)}", f"on {node}: {'; '.join(reasons + unscheduled)}", logs if reasons else "see its events")
+
+
+def _versions(facts: Facts) -> Iterator[Finding]:
+    """Neighbouring versions work together; others are not tried."""
+    found: dict[str, list[str]] = {}
+    for pod in _own_pods(facts):
+        found.setdefault(labels_of(pod).get(_VERSION, "?"), []).append(f"{labels_of(pod)[_NAME]} {name_of(pod)}")
+    what, own = "versions", facts.cli_version
+    others = sorted(found.keys() - {own})
+    if not others:
+        if found:
+            yield good(what, f"all of {own}, as this program")
+        return
+    described = ", ".join(f"{len(found[version])} of {version}" for version in others)
+    far = [version for version in others if not _neighbours(version, own)]
+    if far:
+        yield error(what, f"this program is {own}; pods: {described}", f"use the program of version {far[0]}, or `ambient upgrade`")
+    else:
+        yield warning(what, f"this program is {own}; pods: {described}", "`ambient upgrade` brings them together")
+
+
+def _neighbours(one: str, other: str) -> bool:
+    """Whether two versions differ by at most one in their second number. Source: docs/kubernetes.md, upgrades."""
+    try:
+        (major, minor), (other_major, other_minor) = (tuple(map(int, text.split(".")[:2])) for text in (one, other))
+    except ValueError:
+        return False
+    return major == other_major and abs(minor - other_minor) <= 1
+
+
+def _captured(facts: Facts) -> Finding:
+    """Whether each pod whose labels ask for it carries the annotation that its agent writes."""
+    what = "pods of the mesh"
+    modes = {name_of(one): labels_of(one).get(MODE_LABEL) for one in facts.lists.get("namespaces", ())}
+    wanted = [pod for pod in facts.lists.get("pods", ()) if _is_wanted(pod, modes)]
+    left = [pod for pod in wanted if annotations_of(pod).get(REDIRECTION_ANNOTATION) != REDIRECTED]
+    if not wanted:
+        return good(what, "none: label a namespace (kubectl label namespace NAME istio.io/dataplane-mode=ambient)")
+    if left:
+        names = ", ".join(f"{namespace_of(pod)}/{name_of(pod)}" for pod in left[:_NAMED]) + (", ..." if len(left) > _NAMED else "")
+        return error(
+            what, f"{len(left)} of {len(wanted)} not captured: {names}", "see the pod's events, and the log of container agent on its node"
+        )
+    return good(what, f"{len(wanted)}, all captured")
+
+
+def _is_wanted(pod: Document, modes: Mapping[str, str | None]) -> bool:
+    running = pod.get("status", {}).get("phase") == "Running" and not pod["metadata"].get("deletionTimestamp")
+    mode = labels_of(pod).get(MODE_LABEL, modes.get(namespace_of(pod)))
+    return running and mode == AMBIENT and not pod["spec"].get("hostNetwork")
+
+
+def _own_pods(facts: Facts) -> Sequence[Mapping[str, Any]]:
+    return [
+        pod
+        for pod in facts.lists.get("pods", ())
+        if namespace_of(pod) == facts.namespace and labels_of(pod).get(_NAME) in (CONTROL_PLANE, NODES)
+    ]

@@ -1,0 +1,74 @@
+"""How an installed mesh does."""
+
+from dataclasses import replace
+
+import pytest
+
+from cli.check.facts import Facts
+from cli.check.findings import Finding, Level
+from cli.check.release import capture_of, installed, judge_release
+from tests.unit.cli.check.documents import SYSTEM, VERSION, Document, daemonset, deployment, mesh_namespace, own_pod, pod
+
+SOUND = Facts(
+    SYSTEM,
+    VERSION,
+    "ebpf",
+    lists={
+        "daemonsets": [daemonset()],
+        "deployments": [deployment()],
+        "namespaces": [mesh_namespace()],
+        "pods": [own_pod("ambient-x"), own_pod("cp-x", "ambient-controlplane"), pod("web")],
+    },
+)
+WAITING = {"name": "agent", "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": {"exitCode": 78}}}
+
+
+def _wrong(facts: Facts) -> list[Finding]:
+    return [one for one in judge_release(facts) if one.level is not Level.GOOD]
+
+
+def _with(kind: str, *documents: Document) -> Facts:
+    return replace(SOUND, lists={**SOUND.lists, kind: list(documents)})
+
+
+def test_a_sound_mesh() -> None:
+    assert installed(SOUND)
+    assert _wrong(SOUND) == []
+
+
+def test_none_is_installed() -> None:
+    assert not installed(replace(SOUND, lists={"daemonsets": [], "deployments": []}))
+
+
+@pytest.mark.parametrize(
+    ("facts", "level", "said"),
+    [
+        (_with("daemonsets", daemonset(ready=1)), Level.ERROR, "1 of 2 ready"),
+        (_with("daemonsets", daemonset(updated=1)), Level.WARNING, "1 of 2 are of the newest"),
+        (_with("daemonsets"), Level.ERROR, "there is no daemonset ambient"),
+        (_with("deployments", deployment(ready=0)), Level.ERROR, "0 of 2 ready"),
+        (_with("pods", own_pod("ambient-x", "ambient", VERSION, WAITING)), Level.ERROR, "CrashLoopBackOff: ended with 78"),
+        (_with("pods", own_pod("ambient-x", version="0.2.0")), Level.WARNING, "1 of 0.2.0"),
+        (_with("pods", own_pod("ambient-x", version="0.3.0")), Level.ERROR, "1 of 0.3.0"),
+        (_with("pods", own_pod("ambient-x", version="1.1.0")), Level.ERROR, "1 of 1.1.0"),
+        (_with("pods", pod("web", captured=False), pod("db")), Level.ERROR, "1 of 2 not captured: shop/web"),
+    ],
+)
+def test_what_is_not_well(facts: Facts, level: Level, said: str) -> None:
+    (found,) = _wrong(facts)
+    assert found.level is level
+    assert said in found.found
+    assert found.advice
+
+
+def test_a_pod_that_finds_no_node() -> None:
+    waiting = own_pod("ambient-x")
+    del waiting["spec"]["nodeName"]
+    waiting["status"]["conditions"] = [{"type": "PodScheduled", "status": "False", "message": "0/2 nodes are available"}]
+    (found,) = _wrong(_with("pods", waiting))
+    assert "0/2 nodes are available" in found.found
+
+
+def test_capture_is_the_installed_one() -> None:
+    assert capture_of(_with("daemonsets", daemonset(capture="iptables"))).capture == "iptables"
+    assert capture_of(_with("daemonsets")).capture == "ebpf"
