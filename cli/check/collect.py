@@ -10,6 +10,7 @@ from runtime.kubernetes import Api, Resource
 from runtime.kubernetes.resources import CONFIG_MAPS, NAMESPACES, NODES, PODS
 
 _REVIEWS = Resource("authorization.k8s.io", "v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview", namespaced=False)
+_EVENTS = Resource("", "v1", "events", "Event")
 _LISTED = (
     NAMESPACES,
     NODES,
@@ -41,7 +42,11 @@ async def collect(api: Api, namespace: str, cli_version: str, capture: str) -> F
         answers = [group.create_task(_may(api, namespace, question)) for question in QUESTIONS]
         lists = {resource.plural: group.create_task(_list(api, resource, missing)) for resource in _LISTED}
         cilium = group.create_task(_cilium(api))
-    listed: Mapping[str, Sequence[Document]] = {kind: task.result() for kind, task in lists.items()} | {"configmaps": cilium.result()}
+        events = group.create_task(_warnings(api, namespace))
+    listed: Mapping[str, Sequence[Document]] = {kind: task.result() for kind, task in lists.items()} | {
+        "configmaps": cilium.result(),
+        "events": events.result(),
+    }
     allowed = {question: answer for question, task in zip(QUESTIONS, answers, strict=True) if (answer := task.result()) is not None}
     return Facts(
         namespace,
@@ -96,3 +101,12 @@ async def _cilium(api: Api) -> list[Document]:
     except (ApiError, ApiUnreachable, BrokenAnswer):
         return []
     return [found] if found else []
+
+
+async def _warnings(api: Api, namespace: str) -> list[Document]:
+    """The last warnings of the release's namespace; without them a check says less, and nothing else."""
+    try:
+        page = await api.request("GET", _EVENTS.path(namespace), {"fieldSelector": "type=Warning", "limit": _PAGE})
+    except (ApiError, ApiUnreachable, BrokenAnswer):
+        return []
+    return list(page.get("items") or ())

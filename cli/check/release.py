@@ -11,6 +11,8 @@ from mesh.enrolment import AMBIENT, MODE_LABEL, REDIRECTED, REDIRECTION_ANNOTATI
 _VERSION = "app.kubernetes.io/version"
 _NAME = "app.kubernetes.io/name"
 CONTROL_PLANE, NODES = "ambient-controlplane", "ambient"
+# Events that repeat the state of a container.
+_KNOWN_OTHERWISE = ("BackOff", "Unhealthy", "FailedScheduling")
 # Of what fails everywhere alike, so many are named.
 _NAMED = 5
 
@@ -56,22 +58,37 @@ def _workload(facts: Facts, what: str, kind: str, name: str) -> Finding:
 def _broken_pods(facts: Facts) -> Iterator[Finding]:
     """Names why containers do not run."""
     for pod in _own_pods(facts):
-        reasons = []
-        for one in pod.get("status", {}).get("containerStatuses", ()):
-            waiting = one.get("state", {}).get("waiting")
-            ended = one.get("lastState", {}).get("terminated")
-            if waiting:
-                detail = waiting.get("message") or (f"ended with {ended.get('exitCode')}" if ended else "")
-                reasons.append(f"{one['name']}: {waiting.get('reason')}{f': {detail}' if detail else ''}")
-        unscheduled = [
-            one.get("message", "")
-            for one in pod.get("status", {}).get("conditions", ())
-            if one.get("type") == "PodScheduled" and one.get("status") == "False"
-        ]
-        if reasons or unscheduled:
-            logs = f"kubectl -n {facts.namespace} logs {name_of(pod)} --all-containers --previous"
-            node = pod["spec"].get("nodeName", "no node")
-            yield error(f"pod {name_of(pod)}", f"on {node}: {'; '.join(reasons + unscheduled)}", logs if reasons else "see its events")
+        statuses = pod.get("status", {}).get("containerStatuses", ())
+        waiting = [(one, state) for one in statuses if (state := one.get("state", {}).get("waiting"))]
+        reasons = [_waits_for(one, state) for one, state in waiting] + _unscheduled(pod)
+        if not reasons:
+            continue
+        name = name_of(pod)
+        told = _last_warning(facts, name)
+        crashes = any(one.get("lastState", {}).get("terminated") for one, _ in waiting)
+        advice = f"logs {name} --all-containers --previous" if crashes else f"describe pod {name}"
+        said = "; ".join(dict.fromkeys([*reasons, told] if told else reasons))
+        yield error(f"pod {name}", f"on {pod['spec'].get('nodeName', 'no node')}: {said}", f"kubectl -n {facts.namespace} {advice}")
+
+
+def _waits_for(status: Mapping[str, Any], waiting: Mapping[str, Any]) -> str:
+    ended = status.get("lastState", {}).get("terminated")
+    # The runtime's message about a crash repeats names that stand beside it.
+    detail = f"ended with {ended.get('exitCode')}" if ended else waiting.get("message", "")
+    return f"{status['name']}: {waiting.get('reason')}{f': {detail}' if detail else ''}"
+
+
+def _unscheduled(pod: Document) -> list[str]:
+    conditions = pod.get("status", {}).get("conditions", ())
+    return [one.get("message", "") for one in conditions if one.get("type") == "PodScheduled" and one.get("status") == "False"]
+
+
+def _last_warning(facts: Facts, pod: str) -> str:
+    """What its events say last: a volume that is missing, an image that is not found; "" for nothing, or for what its state says."""
+    events = [one for one in facts.lists.get("events", ()) if one.get("involvedObject", {}).get("name") == pod]
+    events = [one for one in events if one.get("reason") not in _KNOWN_OTHERWISE]
+    last = max(events, key=lambda one: str(one.get("lastTimestamp") or one.get("eventTime") or ""), default={})
+    return str(last.get("message", ""))
 
 
 def _versions(facts: Facts) -> Iterator[Finding]:

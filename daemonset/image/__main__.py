@@ -9,6 +9,7 @@ from pathlib import Path
 from daemonset.image.archive import Layer, write_archive
 from daemonset.image.layers import add_debian, add_dependencies, add_project, cached_layer, fingerprint
 from daemonset.image.tree import pack
+from daemonset.image.trial import try_image
 
 _PROJECT = Path(__file__).parents[2]
 _STARTED_S = time.monotonic()
@@ -32,6 +33,8 @@ def main() -> int:
     own = Layer.compress(pack(add_project), cache / "project.tar.gz")
     _say(f"project: {own}")
     layers = (debian, dependencies, own)
+    try_image(layers)
+    _say("tried: all programs load")
     digest = write_archive(options.output, options.name, version, layers)
     unpacked = sum(layer.unpacked_bytes for layer in layers)
     _say(f"{options.output}: {options.output.stat().st_size / 1e6:.0f} MB, {unpacked / 1e6:.0f} MB unpacked")

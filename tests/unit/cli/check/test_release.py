@@ -69,6 +69,19 @@ def test_a_pod_that_finds_no_node() -> None:
     assert "0/2 nodes are available" in found.found
 
 
+def test_events_say_what_a_state_does_not() -> None:
+    creating = {"name": "ztunnel", "state": {"waiting": {"reason": "ContainerCreating"}}}
+    said = [("BackOff", "back-off 10s", "3"), ("FailedMount", 'configmap "istio-ca-root-cert" not found', "2"), ("FailedMount", "old", "1")]
+    events = [
+        {"involvedObject": {"name": "ambient-x"}, "reason": reason, "message": message, "lastTimestamp": time}
+        for reason, message, time in said
+    ]
+    facts = _with("pods", own_pod("ambient-x", "ambient", VERSION, creating))
+    (found,) = _wrong(replace(facts, lists={**facts.lists, "events": events}))
+    assert found.found == 'on node1: ztunnel: ContainerCreating; configmap "istio-ca-root-cert" not found'
+    assert "describe pod" in found.advice
+
+
 def test_capture_is_the_installed_one() -> None:
     assert capture_of(_with("daemonsets", daemonset(capture="iptables"))).capture == "iptables"
     assert capture_of(_with("daemonsets")).capture == "ebpf"
