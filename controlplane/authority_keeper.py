@@ -38,15 +38,16 @@ class Source(Protocol):
     def step(self, published: dt.datetime, now: dt.datetime) -> None: ...
 
 
-def source_of(settings: AuthoritySettings, names: tuple[str, str]) -> Source:
+def source_of(settings: AuthoritySettings, state_dir: Path, names: tuple[str, str]) -> Source:
     """Chooses the source.
 
     Args:
+        state_dir: of an authority that the control plane makes itself.
         names: the trust domain, and the DNS name of the control plane.
     """
     if settings.ca_dir is not None:
         return GivenAuthority(settings.ca_dir, names)
-    return SelfMadeAuthority(settings.state_dir, Pace(settings.spread, settings.max_lifetime))
+    return SelfMadeAuthority(state_dir, Pace(settings.spread, settings.max_lifetime))
 
 
 class AuthorityKeeper:
@@ -86,7 +87,7 @@ class AuthorityKeeper:
         except (ConfigError, OSError) as error:
             if str(error) != self._trouble:
                 self._trouble = str(error)
-                _log.error("authority_not_read", error=self._trouble, in_force=_describe(self.current))
+                _log.error("authority_not_read", error=self._trouble, in_force=describe(self.current))
         else:
             self._trouble = ""
         self._remind()
@@ -99,7 +100,7 @@ class AuthorityKeeper:
                 write_over(self._bundle_dir / name, content, PUBLIC_MODE)
                 if name == BUNDLE_FILE:
                     self._published_at = self._clock()
-                _log.info("bundle_written", file=str(self._bundle_dir / name), bytes=len(content), authority=_describe(read))
+                _log.info("bundle_written", file=str(self._bundle_dir / name), bytes=len(content), authority=describe(read))
         return read
 
     def _published(self, name: str) -> bytes:
@@ -112,9 +113,9 @@ class AuthorityKeeper:
         now, ends = self._clock(), self.current.issuer.ends
         if ends - now < ENDS_SOON and now - self._reminded >= REMIND_EVERY:
             self._reminded = now
-            _log.warning("authority_ends_soon", ends=ends.isoformat(), authority=_describe(self.current))
+            _log.warning("authority_ends_soon", ends=ends.isoformat(), authority=describe(self.current))
 
 
-def _describe(authority: Authority) -> str:
+def describe(authority: Authority) -> str:
     certificate = authority.issuer.certificate
     return f"{certificate.subject.rfc4514_string()[:256]} serial {certificate.serial_number:x}"

@@ -10,7 +10,6 @@ import grpc
 import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from google.protobuf.message import DecodeError
 
 from controlplane.authority import Authority, Issuer, issue_workload
@@ -18,7 +17,7 @@ from controlplane.node_rates import NodeRates
 from controlplane.placement import Placement
 from controlplane.requests import read_csr
 from controlplane.status import Status, grpc_code
-from controlplane.tokens import Caller, authenticate
+from controlplane.tokens import Authenticator, Caller
 from mesh.errors import CredentialError, RemoteProtocolError
 from mesh.identity import Identity, parse_identity
 from mesh.wire import ca_pb2
@@ -109,13 +108,13 @@ class CertificateService:
         self,
         authority: Callable[[], Authority],
         placement: Placement,
-        token_key: ec.EllipticCurvePublicKey,
+        authenticator: Authenticator,
         longest: dt.timedelta,
         clock: Callable[[], dt.datetime],
     ) -> None:
         self._authority = authority
         self._placement = placement
-        self._token_key = token_key
+        self._authenticator = authenticator
         self._longest = longest
         self._clock = clock
         self._rates = NodeRates()
@@ -129,7 +128,7 @@ class CertificateService:
     async def _serve_call(self, _requests: object, context: grpc.aio.ServicerContext[Any, Any]) -> ca_pb2.IstioCertificateResponse:
         log = _log.bind(peer=context.peer())
         try:
-            caller = authenticate(context.invocation_metadata() or (), self._token_key)
+            caller = await self._authenticator.authenticate(context.invocation_metadata() or ())
             log = log.bind(node=caller.node)
             if not self._rates.allow(caller.node, time.monotonic()):
                 raise RemoteProtocolError(Status.RESOURCE_EXHAUSTED, f"node {caller.node} asks for too many certificates")

@@ -7,6 +7,7 @@ from controlplane.resources import ADDRESS_TYPE, AUTHORIZATION_TYPE, Source
 from controlplane.table import Table
 from mesh.catalogue.catalogue import Catalogue
 from mesh.catalogue.changes import Delta, ObjectChange
+from mesh.catalogue.pods import pod_uid
 from mesh.identity import Identity
 from mesh.settings import MeshSettings
 
@@ -18,6 +19,7 @@ class Feed:
     """The catalogue and what it looks like in xDS. Nothing is `known` until something was published."""
 
     def __init__(self, settings: MeshSettings) -> None:
+        self._settings = settings
         self.catalogue = Catalogue(settings)
         self.known = False
         self._tables = {ADDRESS_TYPE: Table(), AUTHORIZATION_TYPE: Table()}
@@ -57,6 +59,11 @@ class Feed:
     def runs(self, node: str, identity: Identity) -> bool:
         """Tells whether a node runs a pod of an identity."""
         return self.catalogue.runs(node, identity)
+
+    def node_of_pod(self, namespace: str, name: str) -> str:
+        """Returns the node that a pod runs on; "" while that is not known."""
+        found = self.catalogue.workloads.get(pod_uid(self._settings, namespace, name))
+        return found.node if found is not None else ""
 
     def scope_generation(self, node: str) -> int:
         """When the policies that a node needs may last have become others."""

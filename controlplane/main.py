@@ -43,9 +43,22 @@ async def run(settings: Settings) -> None:
         loop.add_signal_handler(number, stopping.set)
     control_plane = ControlPlane(settings)
     try:
-        await control_plane.start()
-        await control_plane.follow_source(stopping)
+        if await _started(control_plane, stopping):
+            await control_plane.follow_source(stopping)
     finally:
         _log.info("stopping")
         await control_plane.stop()
     _log.info("stopped")
+
+
+async def _started(control_plane: ControlPlane, stopping: asyncio.Event) -> bool:
+    """Starts it, which may take as long as an API server is away; False: it is to stop before that. Raises as `run` does."""
+    starting, stop = asyncio.ensure_future(control_plane.start()), asyncio.ensure_future(stopping.wait())
+    await asyncio.wait({starting, stop}, return_when=asyncio.FIRST_COMPLETED)
+    stop.cancel()
+    if starting.done():
+        starting.result()
+        return True
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+    return False

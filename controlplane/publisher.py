@@ -28,11 +28,16 @@ class Publisher:
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
         self._status = StatusLog(feed.catalogue.conditions)
+        self._status_changed = False
+        self._published = feed.catalogue.generation
 
     async def publish(self, changes: list[ObjectChange]) -> None:
-        first = not self._feed.known
-        before = self._feed.catalogue.generation
-        status_changes = any(change.key.kind in _WITH_STATUS for change in changes)
+        await self.take(changes)
+        self.announce()
+
+    async def take(self, changes: list[ObjectChange]) -> None:
+        """Takes changes over, and wakes nobody: before the first `announce` nothing of it is seen."""
+        self._status_changed |= any(change.key.kind in _WITH_STATUS for change in changes)
         remaining = deque(in_order(changes))
         # Objects are freed as they are taken over: they are larger than what becomes of them.
         changes.clear()
@@ -40,11 +45,16 @@ class Publisher:
             batch = [remaining.popleft() for _ in range(min(_AT_ONCE, len(remaining)))]
             for _ in self._feed.apply_in_steps(batch, _SETTLED_AT_ONCE):
                 await asyncio.sleep(0)
-        if status_changes:
+
+    def announce(self) -> None:
+        """Tells the followers, where there is something new, or anything for the first time."""
+        if self._status_changed:
+            self._status_changed = False
             self._status.report()
-        if first or self._feed.catalogue.generation != before:
+        catalogue = self._feed.catalogue
+        if not self._feed.known or catalogue.generation != self._published:
+            self._published = catalogue.generation
             self._feed.publish()
-            catalogue = self._feed.catalogue
             counts = {"workloads": len(catalogue.workloads), "services": len(catalogue.services), "policies": len(catalogue.policies)}
             _log.info("published", generation=catalogue.generation, **counts)
 

@@ -1,6 +1,6 @@
-"""What is asked over HTTP: GET /healthz/ready, 200 once the source has been read and 503 before; GET /policies, the status of each."""
+"""What is asked over HTTP: GET /healthz/ready, 200 once the source has been read and 503 before; and pages of JSON."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from aiohttp import web
 
@@ -12,18 +12,20 @@ _SHUTDOWN_S = 1.0
 
 
 class ReadinessServer:
-    """An HTTP server of two pages.
+    """An HTTP server of a few pages.
 
     Args:
-        status: what /policies answers, as JSON.
+        unready: says why it is not ready; "": it is.
+        pages: what is answered elsewhere, as JSON, by path.
     """
 
-    def __init__(self, ready: Callable[[], bool], status: Callable[[], object]) -> None:
-        self._ready = ready
-        self._status = status
+    def __init__(self, unready: Callable[[], str], pages: Mapping[str, Callable[[], object]]) -> None:
+        self._unready = unready
+        self._pages = pages
         application = web.Application()
-        application.router.add_get("/policies", self._answer_policies)
         application.router.add_get("/healthz/ready", self._answer)
+        for path in pages:
+            application.router.add_get(path, self._answer_page)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN_S)
 
     async def start(self, address: ListenAddress) -> int:
@@ -41,7 +43,7 @@ class ReadinessServer:
         await self._runner.cleanup()
 
     async def _answer(self, _request: web.Request) -> web.Response:
-        return web.Response(text="ready\n") if self._ready() else web.Response(status=503, text="the source has not been read yet\n")
+        return web.Response(status=503, text=f"{why}\n") if (why := self._unready()) else web.Response(text="ready\n")
 
-    async def _answer_policies(self, _request: web.Request) -> web.Response:
-        return web.json_response(self._status())
+    async def _answer_page(self, request: web.Request) -> web.Response:
+        return web.json_response(self._pages[request.path]())

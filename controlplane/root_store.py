@@ -13,12 +13,20 @@ from controlplane.files import PRIVATE_MODE, PUBLIC_MODE, write_new
 from mesh.errors import ConfigError
 
 
+def key_name(generation: int) -> str:
+    return "root-key.pem" if generation == 1 else f"root-key-{generation}.pem"
+
+
+def certificate_name(generation: int) -> str:
+    return "root-cert.pem" if generation == 1 else f"root-cert-{generation}.pem"
+
+
 def key_file(state_dir: Path, generation: int) -> Path:
-    return state_dir / ("root-key.pem" if generation == 1 else f"root-key-{generation}.pem")
+    return state_dir / key_name(generation)
 
 
 def certificate_file(state_dir: Path, generation: int) -> Path:
-    return state_dir / ("root-cert.pem" if generation == 1 else f"root-cert-{generation}.pem")
+    return state_dir / certificate_name(generation)
 
 
 def create_root(state_dir: Path, generation: int, now: dt.datetime) -> None:
@@ -34,10 +42,9 @@ def create_root(state_dir: Path, generation: int, now: dt.datetime) -> None:
     if not key_path.exists():
         if certificate_path.exists():
             raise ConfigError(str(key_path), None, f"the private key of {certificate_path.name}; remove that too to begin with a new root")
-        write_new(key_path, _private_pem(ec.generate_private_key(ec.SECP256R1())), PRIVATE_MODE)
+        write_new(key_path, new_key(), PRIVATE_MODE)
     if not certificate_path.exists():
-        certificate = new_root(now, _load_key(key_path), generation)
-        write_new(certificate_path, certificate.public_bytes(serialization.Encoding.PEM), PUBLIC_MODE)
+        write_new(certificate_path, new_certificate(_load_key(key_path), generation, now), PUBLIC_MODE)
 
 
 def load_root(state_dir: Path, generation: int) -> Issuer:
@@ -49,7 +56,7 @@ def load_root(state_dir: Path, generation: int) -> Issuer:
     """
     key = _load_key(key_file(state_dir, generation))
     path = certificate_file(state_dir, generation)
-    return issuer_of(key, _load_certificate(path, key, key_file(state_dir, generation).name))
+    return issuer_of(key, read_certificate(path.read_bytes(), key, str(path), key_name(generation)))
 
 
 def forget_root(state_dir: Path, generation: int) -> None:
@@ -64,26 +71,50 @@ def _load_key(path: Path) -> ec.EllipticCurvePrivateKey:
     mode = path.stat().st_mode & 0o777
     if mode & 0o077:
         raise ConfigError(str(path), f"mode {mode:04o}", f"mode {PRIVATE_MODE:04o}: others could have read the root key")
+    return read_key(path.read_bytes(), str(path))
+
+
+def new_key() -> bytes:
+    """Makes the private key of a root, PEM."""
+    key, form = ec.generate_private_key(ec.SECP256R1()), serialization.PrivateFormat.PKCS8
+    return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+
+
+def new_certificate(key: ec.EllipticCurvePrivateKey, generation: int, now: dt.datetime) -> bytes:
+    """Makes the certificate of a root, PEM."""
+    return new_root(now, key, generation).public_bytes(serialization.Encoding.PEM)
+
+
+def read_key(pem: bytes, name: str) -> ec.EllipticCurvePrivateKey:
+    """Reads the private key of a root.
+
+    Args:
+        name: where it stands, for the error.
+    Raises:
+        ConfigError: it is none.
+    """
     try:
-        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+        key = serialization.load_pem_private_key(pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise ConfigError(str(path), "unreadable", "an unencrypted PEM private key") from None
+        raise ConfigError(name, "unreadable", "an unencrypted PEM private key") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise ConfigError(str(path), type(key).__name__, "a private key on P-256")
+        raise ConfigError(name, type(key).__name__, "a private key on P-256")
     return key
 
 
-def _load_certificate(path: Path, key: ec.EllipticCurvePrivateKey, key_name: str) -> x509.Certificate:
+def read_certificate(pem: bytes, key: ec.EllipticCurvePrivateKey, name: str, key_name: str) -> x509.Certificate:
+    """Reads the certificate of a root.
+
+    Args:
+        name, key_name: where it and the key stand, for the error.
+    Raises:
+        ConfigError: it is none, or another key's.
+    """
     try:
-        certificate = x509.load_pem_x509_certificate(path.read_bytes())
+        certificate = x509.load_pem_x509_certificate(pem)
         matches = certificate.public_key() == key.public_key()
     except (ValueError, UnsupportedAlgorithm):
-        raise ConfigError(str(path), "unreadable", "a PEM certificate") from None
+        raise ConfigError(name, "unreadable", "a PEM certificate") from None
     if not matches:
-        raise ConfigError(str(path), "another key's", f"the certificate of {key_name}")
+        raise ConfigError(name, "another key's", f"the certificate of {key_name}")
     return certificate
-
-
-def _private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    form = serialization.PrivateFormat.PKCS8
-    return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())

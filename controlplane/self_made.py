@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from controlplane.authority import Authority, Issuer, make_authority
 from controlplane.files import read_bounded, sweep
-from controlplane.revocation import MAX_REVOKED, read_serials, sign_lists, still_good
+from controlplane.revoked import MAX_REVOKED_LENGTH, Revoked
 from controlplane.root_store import create_root, forget_root, load_root
 from controlplane.rotation import Pace, Rotation, Seen, Stage, advance, begin
 from controlplane.rotation_store import newest, put
@@ -22,10 +22,6 @@ from mesh.errors import ConfigError
 REQUEST_FILE = "rotate-root"
 # Serials to be revoked; see controlplane.revocation.read_serials.
 REVOKED_FILE = "revoked"
-# A serial has 40 digits; the rest of a line is for colons and a comment.
-_MAX_REVOKED_LENGTH = MAX_REVOKED * 200
-# A list is signed anew at half of its fortnight; to read 10,000 serials takes 50 ms.
-_CHECK_AGAIN = dt.timedelta(hours=1)
 _LATER_ROOT = re.compile(r"root-(key|cert)-[0-9]+\.pem")
 _OURS = re.compile(r"root-(key|cert)(-[0-9]+)?\.pem|rotation-[0-9]+\.json")
 
@@ -39,9 +35,7 @@ class SelfMadeAuthority:
         self._directory = state_dir
         self._pace = pace
         self._roots: dict[int, Issuer] = {}
-        # What is revoked, published and trusted, when it was last seen to fit together, and when that was.
-        self._found_good: tuple[bytes, bytes, tuple[Issuer, ...]] | None = None
-        self._checked = dt.datetime.min.replace(tzinfo=dt.UTC)
+        self._revoked = Revoked()
 
     def read(self, published_lists: bytes, now: dt.datetime) -> Authority:
         """Returns the authority in force.
@@ -110,20 +104,9 @@ class SelfMadeAuthority:
         return state
 
     def _lists(self, published: bytes, trusted: tuple[Issuer, ...], now: dt.datetime) -> bytes:
-        """Returns the lists for what is revoked: those that are published while they are right."""
         path = self._directory / REVOKED_FILE
         try:
-            content = read_bounded(path, _MAX_REVOKED_LENGTH)
+            content = read_bounded(path, MAX_REVOKED_LENGTH)
         except FileNotFoundError:
             content = b""
-        found = (content, published, trusted)
-        if found == self._found_good and now - self._checked < _CHECK_AGAIN:
-            return published
-        try:
-            serials = read_serials(content.decode(), str(path))
-        except UnicodeDecodeError:
-            raise ConfigError(str(path), "not UTF-8", "serials in hexadecimal, one a line") from None
-        if not still_good(published, trusted, serials, now):
-            return sign_lists(trusted, serials, now)
-        self._found_good, self._checked = found, now
-        return published
+        return self._revoked.lists(content, str(path), published, trusted, now)

@@ -7,16 +7,15 @@ from dataclasses import dataclass
 import grpc
 import structlog
 
-from controlplane.authority_keeper import AuthorityKeeper, source_of
 from controlplane.certificates import CertificateService
-from controlplane.config import Settings
+from controlplane.config import DirectorySettings, Settings
+from controlplane.directory import Directory
 from controlplane.feed import Feed
 from controlplane.policy_status import as_json
 from controlplane.publisher import Publisher
 from controlplane.readiness import ReadinessServer
 from controlplane.server_certificate import SERVER_NAME, ServerCertificate
-from controlplane.source import ManifestDirectory
-from controlplane.tokens import load_token_key
+from controlplane.surroundings import Surroundings
 from controlplane.xds import DiscoveryService
 from mesh.errors import ConfigError
 from mesh.settings import MeshSettings
@@ -58,53 +57,61 @@ class ControlPlane:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._feed = Feed(mesh_settings(settings))
-        token_key = load_token_key(_read(settings), "TOKEN_KEY")
-        longest = settings.authority.max_lifetime
-        self._authority = AuthorityKeeper(
-            source_of(settings.authority, (settings.trust_domain, SERVER_NAME)), settings.authority.bundle_dir, _now
-        )
-        self._credentials = ServerCertificate(lambda: self._authority.current, longest, _now).credentials()
+        self._surroundings = _surroundings(settings, self._feed)
         self._server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=MAX_CALLS)
-        certificates = CertificateService(lambda: self._authority.current, self._feed, token_key, longest, _now)
-        self._server.add_generic_rpc_handlers((DiscoveryService(self._feed, token_key).handlers(), certificates.handlers()))
-        self._readiness = ReadinessServer(lambda: self._feed.known, lambda: as_json(self._feed.catalogue.conditions))
+        self._readiness = ReadinessServer(
+            lambda: "" if self._feed.known else self._surroundings.unready,
+            {"/policies": lambda: as_json(self._feed.catalogue.conditions), "/kinds": self._surroundings.kinds},
+        )
 
     async def start(self) -> Ports:
-        """Listens.
+        """Listens, as soon as there is an authority.
 
         Raises:
-            ConfigError: an address cannot be had.
+            ConfigError, OSError: an address cannot be had, or never will there be an authority.
         """
-        address = self._settings.listen
-        try:
-            port = self._server.add_secure_port(str(address), self._credentials)
-        except RuntimeError:
-            raise ConfigError("LISTEN_ADDR", str(address), "an address of this machine and a port that is free") from None
-        await self._server.start()
-        readiness_address = self._settings.readiness
+        readiness_address, address = self._settings.readiness, self._settings.listen
         try:
             readiness = await self._readiness.start(readiness_address)
         except OSError as error:
             raise ConfigError("READINESS_ADDR", str(readiness_address), f"an address that can be listened on ({error.strerror})") from None
+        await self._surroundings.enter()
+        try:
+            port = self._server.add_secure_port(str(address), self._serve())
+        except RuntimeError:
+            raise ConfigError("LISTEN_ADDR", str(address), "an address of this machine and a port that is free") from None
+        await self._server.start()
         _log.info("listening", grpc=str(ListenAddress(address.host, port)), readiness=str(ListenAddress(readiness_address.host, readiness)))
         return Ports(port, readiness)
 
+    def _serve(self) -> grpc.ServerCredentials:
+        """Gives the server its calls, and returns what it proves itself with."""
+        longest, where = self._settings.authority.max_lifetime, self._surroundings
+        certificates = CertificateService(lambda: where.authority, self._feed, where.authenticator, longest, _now)
+        self._server.add_generic_rpc_handlers((DiscoveryService(self._feed, where.authenticator).handlers(), certificates.handlers()))
+        return ServerCertificate(lambda: where.authority, longest, _now).credentials()
+
     async def follow_source(self, stopping: asyncio.Event) -> None:
-        """Publishes what the manifests say, and keeps the authority, until `stopping` is set.
+        """Publishes what the source holds, and keeps the authority, until `stopping` is set.
 
         Raises:
-            ConfigError, OSError: the directory of manifests cannot be followed.
+            ConfigError, OSError: the source cannot be followed.
         """
-        source = ManifestDirectory(self._settings.manifests_dir, Publisher(self._feed).publish)
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._authority.follow(stopping))
-                await source.follow(stopping)
-        except ExceptionGroup as failures:
-            raise failures.exceptions[0] from None
+        await self._surroundings.follow(stopping)
 
     async def stop(self) -> None:
         await asyncio.gather(self._server.stop(STOP_GRACE_S), self._readiness.stop())
+        await self._surroundings.leave()
+
+
+def _surroundings(settings: Settings, feed: Feed) -> Surroundings:
+    names, publisher = (settings.trust_domain, SERVER_NAME), Publisher(feed)
+    if isinstance(settings.source, DirectorySettings):
+        return Directory(settings.source, settings.authority, names, publisher, _now)
+    # Whoever reads a directory need not load what speaks with a cluster: 15 MB.
+    from controlplane.kubernetes.cluster import Cluster
+
+    return Cluster(settings.source, settings.authority, names, feed, publisher, _now)
 
 
 def mesh_settings(settings: Settings) -> MeshSettings:
@@ -115,13 +122,6 @@ def mesh_settings(settings: Settings) -> MeshSettings:
         cluster_id=settings.cluster_id,
         root_namespace=settings.root_namespace,
     )
-
-
-def _read(settings: Settings) -> bytes:
-    try:
-        return settings.token_key.read_bytes()
-    except OSError as error:
-        raise ConfigError("TOKEN_KEY", str(settings.token_key), f"a readable file ({error.strerror})") from None
 
 
 def _now() -> dt.datetime:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeGuard
 
 import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -50,17 +50,41 @@ def load_token_key(pem: bytes, key: str) -> ec.EllipticCurvePublicKey:
     return public
 
 
-def authenticate(metadata: Iterable[tuple[str, str | bytes]], key: ec.EllipticCurvePublicKey) -> Caller:
-    """Verifies the bearer token of a call.
+Metadata = Iterable[tuple[str, str | bytes]]
+
+
+class Authenticator(Protocol):
+    """Finds out who calls."""
+
+    async def authenticate(self, metadata: Metadata) -> Caller:
+        """Checks the bearer token of a call.
+
+        Args:
+            metadata: of the call, as gRPC gives it.
+        Raises:
+            CredentialError: there is none, or it is not what a node proxy holds; the text never quotes it.
+            RemoteProtocolError: UNAVAILABLE, nobody can say at the moment.
+        """
+
+
+class SignedTokens:
+    """Tokens that a key of ours has signed: the lab's."""
+
+    def __init__(self, key: ec.EllipticCurvePublicKey) -> None:
+        self._key = key
+
+    async def authenticate(self, metadata: Metadata) -> Caller:
+        return authenticate(metadata, self._key)
+
+
+def authenticate(metadata: Metadata, key: ec.EllipticCurvePublicKey) -> Caller:
+    """Verifies the bearer token of a call by a key.
 
     Raises:
         CredentialError: there is none, or it is not what a node proxy holds; the text never quotes it.
-    Source: RFC 6750; Kubernetes, "Bound service account tokens" for the claim of the node.
+    Source: Kubernetes, "Bound service account tokens" for the claim of the node.
     """
-    values = [value for name, value in metadata if name == "authorization"]
-    if len(values) != 1 or not isinstance(values[0], str) or not values[0].lower().startswith(_BEARER):
-        raise CredentialError("no bearer token")
-    claims = _verify(values[0][len(_BEARER) :].strip(), key)
+    claims = _verify(bearer_token(metadata), key)
     if claims["sub"] != NODE_PROXY:
         raise CredentialError("the token is not a node proxy's")
     node = _node(claims)
@@ -69,9 +93,18 @@ def authenticate(metadata: Iterable[tuple[str, str | bytes]], key: ec.EllipticCu
     return Caller(node, float(claims["exp"]))
 
 
-def _verify(token: str, key: ec.EllipticCurvePublicKey) -> dict[str, Any]:
+def bearer_token(metadata: Metadata) -> str:
+    """Returns the bearer token of a call. Raises CredentialError: there is none. Source: RFC 6750."""
+    values = [value for name, value in metadata if name == "authorization"]
+    if len(values) != 1 or not isinstance(values[0], str) or not values[0].lower().startswith(_BEARER):
+        raise CredentialError("no bearer token")
+    token = values[0][len(_BEARER) :].strip()
     if len(token) > _MAX_TOKEN_LENGTH:
         raise CredentialError("the token is too long")
+    return token
+
+
+def _verify(token: str, key: ec.EllipticCurvePublicKey) -> dict[str, Any]:
     options = {"require": ["exp", "iss", "aud", "sub"]}
     try:
         return jwt.decode(token, key, algorithms=["ES256"], audience=AUDIENCE, issuer=ISSUER, options=options)  # type: ignore[arg-type]
@@ -86,4 +119,9 @@ def _node(claims: dict[str, Any]) -> str:
     kubernetes = claims.get("kubernetes.io")
     node = kubernetes.get("node") if isinstance(kubernetes, dict) else None
     name = node.get("name") if isinstance(node, dict) else None
-    return name if isinstance(name, str) and name.isprintable() and len(name) <= 253 else ""
+    return name if is_node_name(name) else ""
+
+
+def is_node_name(name: object) -> TypeGuard[str]:
+    """Says whether it may be a node's name: it ends in log lines."""
+    return isinstance(name, str) and name.isprintable() and 0 < len(name) <= 253

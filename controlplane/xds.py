@@ -7,14 +7,13 @@ from typing import Any
 
 import grpc
 import structlog
-from cryptography.hazmat.primitives.asymmetric import ec
 from envoy.service.discovery.v3 import discovery_pb2  # type: ignore[import-untyped]  # xds-protos has no types
 
 from controlplane.feed import Feed
 from controlplane.node_streams import NodeStreams
 from controlplane.status import Status, grpc_code
 from controlplane.stream import Accepted, Fact, Rejected, Stream
-from controlplane.tokens import Caller, authenticate
+from controlplane.tokens import Authenticator, Caller
 from mesh.errors import CredentialError, RemoteProtocolError
 
 _log = structlog.get_logger()
@@ -24,9 +23,9 @@ SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 class DiscoveryService:
     """envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources."""
 
-    def __init__(self, feed: Feed, token_key: ec.EllipticCurvePublicKey) -> None:
+    def __init__(self, feed: Feed, authenticator: Authenticator) -> None:
         self._feed = feed
-        self._token_key = token_key
+        self._authenticator = authenticator
         self._streams = NodeStreams()
 
     def handlers(self) -> "grpc.GenericRpcHandler[Any, Any]":
@@ -38,7 +37,7 @@ class DiscoveryService:
         """Serves one node until it hangs up, breaks the protocol, or its token ends."""
         log = _log.bind(peer=context.peer())
         try:
-            caller = authenticate(context.invocation_metadata() or (), self._token_key)
+            caller = await self._authenticator.authenticate(context.invocation_metadata() or ())
             log = log.bind(node=caller.node)
             async with asyncio.timeout(None) as limit:
                 with self._streams.hold(caller.node, limit):

@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from types import MappingProxyType
 
-from pydantic import ValidationError
-
 from mesh.catalogue.changes import ObjectKey
 from mesh.errors import ConfigError, ConfigErrors
 from mesh.json_documents import FEWER_LEVELS, read_json
@@ -28,6 +26,7 @@ from mesh.kubernetes import (
     qualified_name,
 )
 from mesh.manifest_checks import DEFAULT, Outline, find_misfits, outline
+from mesh.validation import read_object, wrong
 from mesh.yaml_documents import read_documents
 
 __all__ = ["Manifests", "Metadata", "Namespace", "Pod", "Service", "ServiceAccount", "parse_manifests", "read_manifest"]
@@ -118,16 +117,14 @@ class Reading:
 
     def _read_object(self, key: str, kind: type[Object], data: dict[str, object]) -> None:
         try:
-            value = kind.model_validate(data)
+            value = read_object(kind, data, key)
+        except ConfigErrors as invalid:
+            self.errors.extend(invalid.errors)
+        else:
             self.placed.append(Placed(outline(key, value), value, _digest(data)))
-        except ValidationError as invalid:
-            for error in invalid.errors(include_url=False, include_context=False):
-                path = ".".join(map(str, error["loc"]))
-                missing = error["type"] == "missing"
-                self._fail(key + path, None if missing else error["input"], "a value" if missing else _expected(error["msg"]))
 
     def _fail(self, key: str, value: object, expected: str) -> None:
-        self.errors.append(ConfigError(key.rstrip(":."), _shown(value), expected))
+        self.errors.append(wrong(key, value, expected))
 
 
 def read_manifest(file: str, text: str) -> Reading:
@@ -198,17 +195,3 @@ def _collect(placed: Sequence[Placed], ignored: tuple[str, ...]) -> Manifests:
 def _digest(data: dict[str, object]) -> bytes:
     """128 bits: no two manifests have the same by chance."""
     return blake2b(_CANONICAL.encode(data).encode(), digest_size=16).digest()
-
-
-def _expected(message: str) -> str:
-    """Turns pydantic's sentence into ours; a tuple is what a list of the manifest becomes."""
-    return (
-        message.removeprefix("Input should be ").replace("a valid tuple", "a valid list").replace("a valid dictionary", "a valid mapping")
-    )
-
-
-def _shown(value: object) -> object:
-    """Returns what may be shown of a value: the outline of a structure (it may hold anything), the start of a long text."""
-    if isinstance(value, dict | list):
-        return "a mapping" if isinstance(value, dict) else f"a list of {len(value)}"
-    return value[:64] if isinstance(value, str) else value

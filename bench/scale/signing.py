@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from controlplane.authority import Authority, issuer_of, make_authority, new_root
 from controlplane.certificates import CertificateService, asked_identity, authorise, sign
 from controlplane.server_certificate import SERVER_NAME, ServerCertificate
-from controlplane.tokens import AUDIENCE, ISSUER, NODE_PROXY, authenticate
+from controlplane.tokens import AUDIENCE, ISSUER, NODE_PROXY, SignedTokens, authenticate
 from mesh.identity import Identity
 from mesh.wire import ca_pb2, ca_pb2_grpc
 
@@ -171,7 +171,7 @@ async def _serve_until_told(pipe: Connection, token_key: bytes) -> None:
         return dt.datetime.now(dt.UTC)
 
     server = grpc.aio.server()
-    service = CertificateService(lambda: authority, Everywhere(), public, DAY, now)
+    service = CertificateService(lambda: authority, Everywhere(), SignedTokens(public), DAY, now)
     server.add_generic_rpc_handlers((service.handlers(),))
     port = server.add_secure_port("127.0.0.1:0", ServerCertificate(lambda: authority, DAY, now).credentials())
     await server.start()

@@ -36,8 +36,8 @@ class Place:
 
     def keeper(self, bundle: str = "bundle") -> AuthorityKeeper:
         bundle_dir = self.bundle.parent / bundle
-        settings = AuthoritySettings(self.state, self.ca if self._given else None, bundle_dir, LONGEST, SPREAD)
-        return AuthorityKeeper(source_of(settings, NAMES), bundle_dir, lambda: self.now)
+        settings = AuthoritySettings(self.ca if self._given else None, LONGEST, SPREAD)
+        return AuthorityKeeper(source_of(settings, self.state, NAMES), bundle_dir, lambda: self.now)
 
     def mount(self, files: dict[str, bytes]) -> None:
         """Puts all files in place at once, as the kubelet does with a Secret."""

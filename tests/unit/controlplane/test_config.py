@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.config import AuthoritySettings, Settings, parse
+from controlplane.config import AuthoritySettings, DirectorySettings, KubernetesSettings, Settings, parse
 from mesh.errors import ConfigErrors
 from runtime.settings import ListenAddress, LogFormat
 
@@ -14,9 +14,8 @@ REQUIRED = {"MANIFESTS_DIR": "/m", "STATE_DIR": "/s", "TOKEN_KEY": "/k"}
 
 def test_defaults() -> None:
     assert parse(REQUIRED) == Settings(
-        manifests_dir=Path("/m"),
-        authority=AuthoritySettings(Path("/s"), None, Path("/s/bundle"), dt.timedelta(days=1), dt.timedelta(minutes=10)),
-        token_key=Path("/k"),
+        source=DirectorySettings(Path("/m"), Path("/s"), Path("/s/bundle"), Path("/k")),
+        authority=AuthoritySettings(None, dt.timedelta(days=1), dt.timedelta(minutes=10)),
         listen=ListenAddress("::", 15012),
         readiness=ListenAddress("::", 15021),
         trust_domain="cluster.local",
@@ -30,7 +29,32 @@ def test_defaults() -> None:
 
 def test_an_authority_of_others() -> None:
     settings = parse({**REQUIRED, "CA_DIR": "/ca", "BUNDLE_DIR": "/b", "CERT_MAX_LIFETIME_S": "20", "ROOT_SPREAD_S": "3"})
-    assert settings.authority == AuthoritySettings(Path("/s"), Path("/ca"), Path("/b"), dt.timedelta(seconds=20), dt.timedelta(seconds=3))
+    assert settings.authority == AuthoritySettings(Path("/ca"), dt.timedelta(seconds=20), dt.timedelta(seconds=3))
+    assert settings.source == DirectorySettings(Path("/m"), Path("/s"), Path("/b"), Path("/k"))
+
+
+IN_KUBERNETES = {"SOURCE": "kubernetes", "POD_NAMESPACE": "mesh", "POD_NAME": "plane-1", "NODE_PROXY_ACCOUNTS": "mesh/ambient, mesh/other"}
+
+
+def test_kubernetes() -> None:
+    accounts = frozenset(("mesh/ambient", "mesh/other"))
+    assert parse(IN_KUBERNETES).source == KubernetesSettings(None, "mesh", "plane-1", accounts)
+    assert parse({**IN_KUBERNETES, "KUBECONFIG": "/k"}).source == KubernetesSettings(Path("/k"), "mesh", "plane-1", accounts)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("SOURCE", "cluster"),
+        ("POD_NAMESPACE", ""),
+        ("POD_NAME", "a/b"),
+        *[("NODE_PROXY_ACCOUNTS", one) for one in ("", "a", "a/b,", "a/b/c")],
+    ],
+)
+def test_what_kubernetes_needs(key: str, value: str) -> None:
+    with pytest.raises(ConfigErrors) as wrong:
+        parse({**IN_KUBERNETES, **({"MANIFESTS_DIR": "/m", "STATE_DIR": "/s", "TOKEN_KEY": "/k"} if key == "SOURCE" else {}), key: value})
+    assert [error.key for error in wrong.value.errors] == [key]
 
 
 def test_older_trust_domains_and_the_root_namespace() -> None:
