@@ -20,6 +20,8 @@ RUN_PACKAGES := python3-venv clang libbpf-dev libbpf1 iproute2 iptables nftables
 TEST_PACKAGES := bpftool iperf3 nghttp2-client nghttp2-proxy nginx-light openssl python3-bpfcc tcpdump wrk
 # What the image is made with; it needs neither an engine nor a registry.
 IMAGE_PACKAGES := mmdebstrap binutils
+# The oldest Kubernetes that has all that the chart uses; for an older one Helm leaves out what it does not know.
+MANIFESTS_FOR := 1.32.0
 # bcc compiles where it runs; any Debian kernel's headers serve.
 ifeq ($(wildcard /lib/modules/$(shell uname -r)/build),)
 TEST_PACKAGES += linux-headers-cloud-$(shell dpkg --print-architecture)
@@ -31,7 +33,7 @@ GENERATED := $(PROTOS:.proto=_pb2.py) $(PROGRAMS:ebpf/programs/%.bpf.c=ebpf/obje
 LOCKED := $(VENV)/.locked-$(firstword $(shell sha256sum requirements.lock))
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo test test-unit test-system lint format bench image lock clean root run-packages test-packages image-packages install
+.PHONY: help demo test test-unit test-system lint format bench image manifests lock clean root run-packages test-packages image-packages install
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -62,6 +64,14 @@ bench: root test-packages install ## no mesh, Envoy and ours side by side; ROWS=
 
 image: root image-packages install ## the container image as a file in dist/; ARGS=--refresh takes Debian's packages of today
 	@$(PYTHON) -m daemonset.image $(ARGS)
+
+manifests: ## render the Helm chart into daemonset/manifests, for clusters without Helm; needs helm
+	@mkdir -p daemonset/manifests; for name in ambient uninstall; do \
+		{ echo "# Rendered by make manifests from daemonset/chart of sha256 $$(find daemonset/chart -type f | LC_ALL=C sort | xargs sha256sum | sha256sum | cut -c1-64)"; \
+		[ $$name != ambient ] || cat daemonset/chart/files/namespace.yaml; \
+		helm template ambient daemonset/chart --namespace ambient-system --kube-version $(MANIFESTS_FOR) \
+			$$([ $$name = ambient ] && echo --no-hooks || echo --show-only templates/uninstall.yaml); } >daemonset/manifests/$$name.yaml; \
+	done
 
 lock: run-packages ## resolve the dependencies of pyproject.toml anew into requirements.lock, and those of the image beside it
 	@scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \
