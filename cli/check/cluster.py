@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from datetime import datetime
 
 from cli.check.facts import Document, Facts, Question, labels_of, name_of
 from cli.check.findings import Finding, error, good, warning
@@ -13,6 +14,10 @@ LEAST_KERNEL = {"ebpf": (5, 17), "iptables": (4, 11)}
 ARCHITECTURES = ("amd64", "arm64")
 # Certificates are good from a minute before they are made.
 MAX_SKEW_S = 30.0
+# A lease is as old as that before its node counts as away. Source: kubelet, nodeLeaseDurationSeconds.
+_HEARTBEAT_S = 40.0
+# Conditions of a node that keep pods away, or end them. Source: Kubernetes, "Node Status".
+_PRESSURES = ("DiskPressure", "MemoryPressure", "PIDPressure")
 # DaemonSets of Istio's own ambient mode.
 _ISTIO_AGENTS = ("istio-cni-node", "ztunnel")
 DEFINITIONS = {
@@ -79,10 +84,11 @@ def _clock(facts: Facts) -> Finding:
 
 
 def _permissions(facts: Facts) -> Finding:
-    denied = [str(question) for question, allowed in facts.allowed.items() if not allowed]
+    own = {question: allowed for question, allowed in facts.allowed.items() if not question.account}
+    denied = [str(question) for question, allowed in own.items() if not allowed]
     if denied:
         return error("permissions", f"you may not {', '.join(denied)}", "install as a cluster administrator, or ask one for these")
-    return good("permissions", f"all {len(facts.allowed)} that installing needs")
+    return good("permissions", f"all {len(own)} that installing needs")
 
 
 def _definitions(facts: Facts) -> Finding:
@@ -109,7 +115,7 @@ def _nodes(facts: Facts) -> Iterator[Finding]:
         info = node.get("status", {}).get("nodeInfo", {})
         if info.get("operatingSystem", "linux") != "linux":
             continue
-        problem = _node_problem(facts.capture, info, _unready(node))
+        problem = _node_problem(facts.capture, info, _unready(node)) or _clock_problem(facts, name_of(node))
         if problem:
             yield error(f"node {name_of(node)}", *problem)
         else:
@@ -133,13 +139,28 @@ def _node_problem(capture: str, info: dict[str, str], ready: str) -> tuple[str, 
         )
         return f"kernel {kernel}", f"{other}upgrade to {least[0]}.{least[1]}: capture by {capture} needs it"
     if ready:
-        return f"not ready: {ready}", "the mesh's pods start when it is"
+        return f"not ready: {ready}", "kubectl describe node; the mesh's pods start when it is ready"
     return None
 
 
+def _clock_problem(facts: Facts, node: str) -> tuple[str, str] | None:
+    """A kubelet writes its own time into its lease, every ten seconds. Source: Kubernetes, "Leases", node heartbeats."""
+    lease = next((one for one in facts.lists.get("leases", ()) if name_of(one) == node), None)
+    if lease is None or not facts.now_s or not (renewed := lease.get("spec", {}).get("renewTime")):
+        return None
+    ahead_s = datetime.fromisoformat(renewed).timestamp() - facts.now_s
+    if -MAX_SKEW_S - _HEARTBEAT_S <= ahead_s <= MAX_SKEW_S:
+        return None
+    side = "ahead of" if ahead_s > 0 else "behind"
+    return f"its clock is {abs(ahead_s):.0f} s {side} the API server's", "certificates depend on the time: run NTP on it"
+
+
 def _unready(node: Document) -> str:
-    """Returns why a node is not ready; "": it is."""
+    """Returns why a node is not as it should be; "": it is."""
     conditions: list[dict[str, str]] = node.get("status", {}).get("conditions", [])
+    pressed = [one["type"] for one in conditions if one.get("type") in _PRESSURES and one.get("status") == "True"]
+    if pressed:
+        return ", ".join(pressed)
     condition: dict[str, str] = next((one for one in conditions if one.get("type") == "Ready"), {})
     return (
         "" if condition.get("status") == "True" else str(condition.get("message") or condition.get("reason") or "no word from its kubelet")

@@ -1,15 +1,18 @@
 """Asks the API server for everything that a check looks at. What it does not tell is noted; nothing here judges."""
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 
-from cli.check.cluster import QUESTIONS
+from cli.check import cluster, release
 from cli.check.facts import Document, Facts, Question
 from mesh.errors import ApiError, ApiUnreachable, BrokenAnswer
 from runtime.kubernetes import Api, Resource
-from runtime.kubernetes.resources import CONFIG_MAPS, NAMESPACES, NODES, PODS
+from runtime.kubernetes.resources import CONFIG_MAPS, LEASES, NAMESPACES, NODES, PODS
 
-_REVIEWS = Resource("authorization.k8s.io", "v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview", namespaced=False)
+_OWN_REVIEWS = Resource("authorization.k8s.io", "v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview", namespaced=False)
+_REVIEWS = Resource("authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False)
+_QUESTIONS = (*cluster.QUESTIONS, *release.QUESTIONS)
 _EVENTS = Resource("", "v1", "events", "Event")
 _LISTED = (
     NAMESPACES,
@@ -39,21 +42,24 @@ async def collect(api: Api, namespace: str, cli_version: str, capture: str) -> F
     missing: dict[str, str] = {}
     async with asyncio.TaskGroup() as group:
         clock = group.create_task(_clock(api))
-        answers = [group.create_task(_may(api, namespace, question)) for question in QUESTIONS]
+        answers = [group.create_task(_may(api, namespace, question)) for question in _QUESTIONS]
         lists = {resource.plural: group.create_task(_list(api, resource, missing)) for resource in _LISTED}
         cilium = group.create_task(_cilium(api))
+        leases = group.create_task(_leases(api))
         events = group.create_task(_warnings(api, namespace))
     listed: Mapping[str, Sequence[Document]] = {kind: task.result() for kind, task in lists.items()} | {
         "configmaps": cilium.result(),
         "events": events.result(),
+        "leases": leases.result(),
     }
-    allowed = {question: answer for question, task in zip(QUESTIONS, answers, strict=True) if (answer := task.result()) is not None}
+    allowed = {question: answer for question, task in zip(_QUESTIONS, answers, strict=True) if (answer := task.result()) is not None}
     return Facts(
         namespace,
         cli_version,
         capture,
         server=server,
         clock_s=clock.result(),
+        now_s=time.time() + (clock.result() or 0.0),
         allowed=allowed,
         lists=listed,
         missing=dict(sorted(missing.items())),
@@ -72,8 +78,10 @@ async def _may(api: Api, namespace: str, question: Question) -> bool | None:
     attributes = {"verb": question.verb, "group": question.group, "resource": question.resource}
     if question.namespaced:
         attributes["namespace"] = namespace
+    attributes["resource"], _, attributes["subresource"] = question.resource.partition("/")
+    user = {"user": f"system:serviceaccount:{namespace}:{question.account}"} if question.account else {}
     try:
-        review = await api.create(_REVIEWS, "", {"spec": {"resourceAttributes": attributes}})
+        review = await api.create(_REVIEWS if user else _OWN_REVIEWS, "", {"spec": {"resourceAttributes": attributes, **user}})
     except (ApiError, ApiUnreachable, BrokenAnswer):
         return None
     return bool(review.get("status", {}).get("allowed"))
@@ -101,6 +109,14 @@ async def _cilium(api: Api) -> list[Document]:
     except (ApiError, ApiUnreachable, BrokenAnswer):
         return []
     return [found] if found else []
+
+
+async def _leases(api: Api) -> list[Document]:
+    """The nodes' leases; without them the nodes' clocks are not looked at."""
+    try:
+        return list((await api.request("GET", LEASES.path("kube-node-lease"))).get("items") or ())
+    except (ApiError, ApiUnreachable, BrokenAnswer):
+        return []
 
 
 async def _warnings(api: Api, namespace: str) -> list[Document]:

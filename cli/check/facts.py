@@ -13,12 +13,14 @@ class Question:
 
     Args:
         namespaced: in the release's namespace; else in the whole cluster.
+        account: of the release's namespace, whose permission it is; "" is whoever asks.
     """
 
     verb: str
     group: str
     resource: str
     namespaced: bool = True
+    account: str = ""
 
     def __str__(self) -> str:
         return f"{self.verb} {self.resource}{f'.{self.group}' if self.group else ''}"
@@ -33,7 +35,8 @@ class Facts:
     server: the answer of /version; None: the API server was not reached.
     unreached: why it was not.
     clock_s: seconds by which the API server's clock is ahead of ours; None: not known.
-    allowed: whether we may do what installing takes.
+    now_s: of the API server's clock, seconds since the epoch, when all this was asked for.
+    allowed: what we may do of what installing takes, and the release's accounts of what they need.
     lists: objects by the name of their kind, as `kubectl get` has it: "nodes", "pods", ...
     missing: what could not be listed, with the reason.
     """
@@ -44,6 +47,7 @@ class Facts:
     server: Document | None = None
     unreached: str = ""
     clock_s: float | None = None
+    now_s: float = 0.0
     allowed: Mapping[Question, bool] = field(default_factory=dict)
     lists: Mapping[str, Sequence[Document]] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)

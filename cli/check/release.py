@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from cli.check.facts import Document, Facts, annotations_of, labels_of, name_of, namespace_of
+from cli.check.facts import Document, Facts, Question, annotations_of, labels_of, name_of, namespace_of
 from cli.check.findings import Finding, error, good, warning
 from mesh.enrolment import AMBIENT, MODE_LABEL, REDIRECTED, REDIRECTION_ANNOTATION
 
@@ -15,6 +15,24 @@ CONTROL_PLANE, NODES = "ambient-controlplane", "ambient"
 _KNOWN_OTHERWISE = ("BackOff", "Unhealthy", "FailedScheduling")
 # Of what fails everywhere alike, so many are named.
 _NAMED = 5
+
+
+# What each account needs to do its work at all. Source: templates/rbac.yaml of the chart.
+_WATCHED = {
+    CONTROL_PLANE: (
+        *(("", one) for one in ("namespaces", "nodes", "pods", "services", "serviceaccounts")),
+        ("discovery.k8s.io", "endpointslices"),
+        *(("security.istio.io", one) for one in ("authorizationpolicies", "peerauthentications")),
+        *(("networking.istio.io", one) for one in ("serviceentries", "workloadentries")),
+    ),
+    NODES: (("", "namespaces"), ("", "pods")),
+}
+_VERBS = ("list", "watch")
+QUESTIONS = (
+    *(Question(verb, *one, namespaced=False, account=name) for name, kinds in _WATCHED.items() for one in kinds for verb in _VERBS),
+    Question("create", "authentication.k8s.io", "tokenreviews", namespaced=False, account=CONTROL_PLANE),
+    Question("patch", "", "pods/status", namespaced=False, account=NODES),
+)
 
 
 def installed(facts: Facts) -> bool:
@@ -33,6 +51,7 @@ def judge_release(facts: Facts) -> Iterator[Finding]:
     """The conditions of an installed mesh."""
     yield _workload(facts, "control plane", "deployments", CONTROL_PLANE)
     yield _workload(facts, "agents and ztunnels", "daemonsets", NODES)
+    yield from _permissions(facts)
     yield from _broken_pods(facts)
     yield from _versions(facts)
     yield _captured(facts)
@@ -53,6 +72,17 @@ def _workload(facts: Facts, what: str, kind: str, name: str) -> Finding:
     if updated < wanted or not seen:
         return warning(what, f"{updated} of {wanted} are of the newest version", f"wait for the rollout; {look}")
     return good(what, f"{ready} of {wanted} ready")
+
+
+def _permissions(facts: Facts) -> Iterator[Finding]:
+    """Whether the accounts of the release may do what they are for; somebody may have narrowed their roles."""
+    for account in (CONTROL_PLANE, NODES):
+        answers = {question: allowed for question, allowed in facts.allowed.items() if question.account == account}
+        denied = [str(question) for question, allowed in answers.items() if not allowed]
+        if denied:
+            yield error(f"account {account}", f"may not {', '.join(denied)}", "ambient upgrade, which restores its roles")
+        elif answers:
+            yield good(f"account {account}", f"has its {len(answers)} permissions")
 
 
 def _broken_pods(facts: Facts) -> Iterator[Finding]:

@@ -1,6 +1,7 @@
 """Each thing that is in the way of the mesh is one line that says what to do."""
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -82,6 +83,21 @@ def test_what_is_in_the_way(facts: Facts, level: Level, said: str) -> None:
     wrong = _wrong(facts)
     assert [one.level for one in wrong] == ([] if level is Level.GOOD else [level])
     assert all(said in f"{one.what} {one.found} {one.advice}" and one.advice for one in wrong)
+
+
+@pytest.mark.parametrize(("renewed_s", "said"), [(0, None), (-40, None), (20, None), (3600, "3600 s ahead of"), (-3600, "3600 s behind")])
+def test_the_clock_of_a_node(renewed_s: int, said: str | None) -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    lease = {"metadata": {"name": "cn1"}, "spec": {"renewTime": (now + timedelta(seconds=renewed_s)).isoformat().replace("+00:00", "Z")}}
+    wrong = _wrong(replace(SOUND, now_s=now.timestamp(), lists={**SOUND.lists, "nodes": [node("cn1")], "leases": [lease]}))
+    assert [(one.what, one.found) for one in wrong] == ([("node cn1", f"its clock is {said} the API server's")] if said else [])
+
+
+def test_a_full_disk() -> None:
+    full: dict[str, Any] = node("full")
+    full["status"]["conditions"].append({"type": "DiskPressure", "status": "True"})
+    (found,) = _wrong(_with("nodes", full))
+    assert "DiskPressure" in found.found
 
 
 def test_pod_security_that_keeps_agents_out() -> None:

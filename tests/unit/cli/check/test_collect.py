@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.check.cluster import QUESTIONS
+from cli.check import cluster, release
 from cli.check.collect import collect
 from tests.kubernetes_answers import refusal
 from tests.kubernetes_server import Answer, Asked, Transcript, connected
@@ -17,6 +17,9 @@ def _answer(asked: Asked) -> Answer:
         return Answer({"gitVersion": "v1.33.2"})
     if kind == "selfsubjectaccessreviews":
         return Answer({"status": {"allowed": asked.body["spec"]["resourceAttributes"]["resource"] != "services"}})
+    if kind == "subjectaccessreviews":
+        assert asked.body["spec"]["user"].startswith("system:serviceaccount:mesh:ambient")
+        return Answer({"status": {"allowed": asked.body["spec"]["resourceAttributes"]["subresource"] != "status"}})
     if kind == "nodes":
         return Answer(refusal(403, "Forbidden", "no"), 403)
     if kind == "cilium-config":
@@ -42,8 +45,8 @@ async def test_facts(tmp_path: Path) -> None:
         facts = await collect(api, "mesh", "0.1.0", "ebpf")
     assert facts.server == {"gitVersion": "v1.33.2"}
     assert facts.clock_s == pytest.approx(0, abs=2)
-    assert [str(one) for one, allowed in facts.allowed.items() if not allowed] == ["create services"]
-    assert facts.allowed.keys() == set(QUESTIONS)
+    assert [str(one) for one, allowed in facts.allowed.items() if not allowed] == ["create services", "patch pods/status"]
+    assert facts.allowed.keys() == {*cluster.QUESTIONS, *release.QUESTIONS}
     assert [one["metadata"]["name"] for one in facts.lists["pods"]] == ["a", "b"]
     assert facts.missing == {"nodes": "403 Forbidden: no"}
 

@@ -6,7 +6,7 @@ import pytest
 
 from cli.check.facts import Facts
 from cli.check.findings import Finding, Level
-from cli.check.release import capture_of, installed, judge_release
+from cli.check.release import QUESTIONS, capture_of, installed, judge_release
 from tests.unit.cli.check.documents import SYSTEM, VERSION, Document, daemonset, deployment, mesh_namespace, own_pod, pod
 
 SOUND = Facts(
@@ -80,6 +80,13 @@ def test_events_say_what_a_state_does_not() -> None:
     (found,) = _wrong(replace(facts, lists={**facts.lists, "events": events}))
     assert found.found == 'on node1: ztunnel: ContainerCreating; configmap "istio-ca-root-cert" not found'
     assert "describe pod" in found.advice
+
+
+def test_an_account_that_lost_a_permission() -> None:
+    denied = QUESTIONS[0]
+    facts = replace(SOUND, allowed=dict.fromkeys(QUESTIONS, True) | {denied: False})
+    (found,) = _wrong(facts)
+    assert (found.what, found.found) == ("account ambient-controlplane", "may not list namespaces")
 
 
 def test_capture_is_the_installed_one() -> None:
