@@ -22,6 +22,8 @@ TEST_PACKAGES := bpftool iperf3 nghttp2-client nghttp2-proxy nginx-light openssl
 IMAGE_PACKAGES := mmdebstrap binutils
 # The oldest Kubernetes that has all that the chart uses; for an older one Helm leaves out what it does not know.
 MANIFESTS_FOR := 1.32.0
+# What a Kubernetes of namespaces consists of, besides what is built from source (tests/cluster/recipes); gcc makes the pause image.
+CLUSTER_PACKAGES := busybox-static conntrack containerd containernetworking-plugins etcd-server gcc ipset libc6-dev runc
 # bcc compiles where it runs; any Debian kernel's headers serve.
 ifeq ($(wildcard /lib/modules/$(shell uname -r)/build),)
 TEST_PACKAGES += linux-headers-cloud-$(shell dpkg --print-architecture)
@@ -33,7 +35,7 @@ GENERATED := $(PROTOS:.proto=_pb2.py) $(PROGRAMS:ebpf/programs/%.bpf.c=ebpf/obje
 LOCKED := $(VENV)/.locked-$(firstword $(shell sha256sum requirements.lock))
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo test test-unit test-system lint format bench image manifests lock clean root run-packages test-packages image-packages install
+.PHONY: help demo test test-unit test-system test-cluster cluster lint format bench image manifests lock clean root run-packages test-packages image-packages cluster-packages install
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -48,6 +50,12 @@ test-unit: install ## decisions, protocols, fuzzing
 
 test-system: root test-packages install ## real namespaces, real capture, programs that are not ours
 	$(PYTHON) -m pytest -n $(JOBS) --dist loadfile tests/netns tests/interop
+
+test-cluster: root cluster-packages install ## a real Kubernetes of two nodes on this machine; builds it the first time
+	$(PYTHON) -m pytest tests/cluster
+
+cluster: root cluster-packages install ## such a Kubernetes, to try things in; tests/cluster/README.md
+	$(PYTHON) -m tests.cluster up
 
 lint: install ## ruff, mypy, import-linter
 	$(VENV)/bin/ruff check .
@@ -97,6 +105,9 @@ test-packages: run-packages
 
 image-packages: run-packages
 	@.ci/debian-packages $(IMAGE_PACKAGES)
+
+cluster-packages: run-packages
+	@.ci/debian-packages $(CLUSTER_PACKAGES)
 
 install: $(INSTALLED)
 
