@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from cli.check import cluster, release
 from cli.check.facts import Document, Facts, Question
@@ -25,6 +26,8 @@ _LISTED = (
 )
 # Source: kubectl's own chunks.
 _PAGE = "500"
+# Of a log: enough for a complaint to be among them.
+_LINES = "30"
 # Where Cilium's Helm chart puts its settings unless told otherwise.
 _CILIUM = ("kube-system", "cilium-config")
 
@@ -53,7 +56,7 @@ async def collect(api: Api, namespace: str, cli_version: str, capture: str) -> F
         "leases": leases.result(),
     }
     allowed = {question: answer for question, task in zip(_QUESTIONS, answers, strict=True) if (answer := task.result()) is not None}
-    return Facts(
+    facts = Facts(
         namespace,
         cli_version,
         capture,
@@ -64,6 +67,7 @@ async def collect(api: Api, namespace: str, cli_version: str, capture: str) -> F
         lists=listed,
         missing=dict(sorted(missing.items())),
     )
+    return replace(facts, logs=await _logs(api, facts))
 
 
 async def _clock(api: Api) -> float | None:
@@ -126,3 +130,16 @@ async def _warnings(api: Api, namespace: str) -> list[Document]:
     except (ApiError, ApiUnreachable, BrokenAnswer):
         return []
     return list(page.get("items") or ())
+
+
+async def _logs(api: Api, facts: Facts) -> dict[tuple[str, str], list[str]]:
+    """The last lines of what is not ready; what cannot be had is left out."""
+    logs: dict[tuple[str, str], list[str]] = {}
+    for pod, container, crashed in release.unready_containers(facts):
+        query = {"container": container, "tailLines": _LINES, "previous": str(crashed).lower()}
+        try:
+            text = b"".join([part async for part in api.stream(PODS.path(facts.namespace, pod, "log"), query, "*/*")])
+        except (ApiError, ApiUnreachable, BrokenAnswer):
+            continue
+        logs[pod, container] = text.decode(errors="replace").splitlines()
+    return logs

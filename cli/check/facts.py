@@ -39,6 +39,7 @@ class Facts:
     allowed: what we may do of what installing takes, and the release's accounts of what they need.
     lists: objects by the name of their kind, as `kubectl get` has it: "nodes", "pods", ...
     missing: what could not be listed, with the reason.
+    logs: the last lines of containers of the release that are not ready, by pod and container.
     """
 
     namespace: str
@@ -51,6 +52,7 @@ class Facts:
     allowed: Mapping[Question, bool] = field(default_factory=dict)
     lists: Mapping[str, Sequence[Document]] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
+    logs: Mapping[tuple[str, str], Sequence[str]] = field(default_factory=dict)
 
     def of_release(self, kind: str, name: str) -> Document | None:
         """Returns an object of the release's namespace."""

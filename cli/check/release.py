@@ -1,5 +1,6 @@
 """How the mesh does that is installed. Pure."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,6 +12,10 @@ from mesh.enrolment import AMBIENT, MODE_LABEL, REDIRECTED, REDIRECTION_ANNOTATI
 _VERSION = "app.kubernetes.io/version"
 _NAME = "app.kubernetes.io/name"
 CONTROL_PLANE, NODES = "ambient-controlplane", "ambient"
+# A level of a log line, in each format that the processes write; or what a program says that did not get as far as a log.
+_COMPLAINT = re.compile(r"""level(=|"?: )['"](error|warning)|\t(error|warning)\t|expected """)
+# Of a line so much is shown.
+_WORDS = 300
 # Events that repeat the state of a container.
 _KNOWN_OTHERWISE = ("BackOff", "Unhealthy", "FailedScheduling")
 # Of what fails everywhere alike, so many are named.
@@ -85,27 +90,45 @@ def _permissions(facts: Facts) -> Iterator[Finding]:
             yield good(f"account {account}", f"has its {len(answers)} permissions")
 
 
-def _broken_pods(facts: Facts) -> Iterator[Finding]:
-    """Names why containers do not run."""
+def unready_containers(facts: Facts) -> Iterator[tuple[str, str, bool]]:
+    """Yields pod, container, and whether it is its log before the last crash that matters, of what has started and is not ready."""
     for pod in _own_pods(facts):
-        statuses = pod.get("status", {}).get("containerStatuses", ())
-        waiting = [(one, state) for one in statuses if (state := one.get("state", {}).get("waiting"))]
-        reasons = [_waits_for(one, state) for one, state in waiting] + _unscheduled(pod)
+        for one in pod.get("status", {}).get("containerStatuses", ()):
+            waits = "waiting" in one.get("state", {})
+            crashed = waits and "terminated" in one.get("lastState", {})
+            if not one.get("ready") and (crashed or not waits):
+                yield name_of(pod), str(one["name"]), crashed
+
+
+def _broken_pods(facts: Facts) -> Iterator[Finding]:
+    """Names why containers do not run, or are not ready."""
+    for pod in _own_pods(facts):
+        name = name_of(pod)
+        troubled = [one for one in pod.get("status", {}).get("containerStatuses", ()) if not one.get("ready")]
+        reasons = [_trouble_of(one, _last_words(facts.logs.get((name, one["name"]), ()))) for one in troubled] + _unscheduled(pod)
         if not reasons:
             continue
-        name = name_of(pod)
-        told = _last_warning(facts, name)
-        crashes = any(one.get("lastState", {}).get("terminated") for one, _ in waiting)
-        advice = f"logs {name} --all-containers --previous" if crashes else f"describe pod {name}"
+        started = any((name, one["name"]) in facts.logs for one in troubled)
+        # Once it has started, its log says more than the events of before.
+        told = "" if started else _last_warning(facts, name)
+        advice = f"logs {name} --all-containers --prefix" if started else f"describe pod {name}"
         said = "; ".join(dict.fromkeys([*reasons, told] if told else reasons))
         yield error(f"pod {name}", f"on {pod['spec'].get('nodeName', 'no node')}: {said}", f"kubectl -n {facts.namespace} {advice}")
 
 
-def _waits_for(status: Mapping[str, Any], waiting: Mapping[str, Any]) -> str:
+def _trouble_of(status: Mapping[str, Any], words: str) -> str:
+    waiting = status.get("state", {}).get("waiting", {})
     ended = status.get("lastState", {}).get("terminated")
     # The runtime's message about a crash repeats names that stand beside it.
-    detail = f"ended with {ended.get('exitCode')}" if ended else waiting.get("message", "")
-    return f"{status['name']}: {waiting.get('reason')}{f': {detail}' if detail else ''}"
+    detail = words or (f"ended with {ended.get('exitCode')}" if ended else waiting.get("message", ""))
+    return f"{status['name']}: {waiting.get('reason', 'not ready')}{f': {detail}' if detail else ''}"
+
+
+def _last_words(lines: Sequence[str]) -> str:
+    """The last line that is a complaint, or else the last one."""
+    lines = [line.strip() for line in lines if line.strip()]
+    complaints = [line for line in lines if _COMPLAINT.search(line)]
+    return (complaints or lines or [""])[-1][:_WORDS]
 
 
 def _unscheduled(pod: Document) -> list[str]:

@@ -6,7 +6,7 @@ import pytest
 
 from cli.check.facts import Facts
 from cli.check.findings import Finding, Level
-from cli.check.release import QUESTIONS, capture_of, installed, judge_release
+from cli.check.release import QUESTIONS, capture_of, installed, judge_release, unready_containers
 from tests.unit.cli.check.documents import SYSTEM, VERSION, Document, daemonset, deployment, mesh_namespace, own_pod, pod
 
 SOUND = Facts(
@@ -80,6 +80,33 @@ def test_events_say_what_a_state_does_not() -> None:
     (found,) = _wrong(replace(facts, lists={**facts.lists, "events": events}))
     assert found.found == 'on node1: ztunnel: ContainerCreating; configmap "istio-ca-root-cert" not found'
     assert "describe pod" in found.advice
+
+
+@pytest.mark.parametrize(
+    "complaint",
+    [
+        "timestamp='x' level='error' event='authority_not_read' error='away'",
+        "2026-01-01T00:00:00Z\twarning\tzds\tagent away\tfailures=3",
+        '{"level": "error", "event": "x"}',
+        "NODE_NAME: None: expected the name of this node",
+    ],
+)
+def test_the_log_says_why_a_container_is_not_ready(complaint: str) -> None:
+    running = {"name": "agent", "ready": False, "state": {"running": {}}}
+    facts = _with("pods", own_pod("ambient-x", "ambient", VERSION, running))
+    assert list(unready_containers(facts)) == [("ambient-x", "agent", False)]
+    lines = ["level='info' event='starts'", complaint, "level='info' event='goes on'", ""]
+    (found,) = _wrong(replace(facts, logs={("ambient-x", "agent"): lines}))
+    assert found.found == f"on node1: agent: not ready: {complaint}"
+    assert "logs ambient-x" in found.advice
+
+
+def test_logs_are_those_of_before_the_crash() -> None:
+    crashed = WAITING | {"ready": False}
+    ready = {"name": "ztunnel", "ready": True, "state": {"running": {}}}
+    creating = {"name": "other", "ready": False, "state": {"waiting": {"reason": "ContainerCreating"}}}
+    facts = _with("pods", own_pod("ambient-x", "ambient", VERSION, crashed, ready, creating))
+    assert list(unready_containers(facts)) == [("ambient-x", "agent", True)]
 
 
 def test_an_account_that_lost_a_permission() -> None:
