@@ -35,6 +35,7 @@ class HeldPod:
     Args:
         site: with the file descriptor of its namespace, which belongs to this.
         error: why it is not captured or not served; "" when all is well.
+        held_before: of one that is not captured yet: an earlier agent captured it, as far as can be seen.
         retry_at_s: time.monotonic() of the next attempt after a failure.
     """
 
@@ -45,6 +46,7 @@ class HeldPod:
     error: str = ""
     busy: bool = False
     retry_at_s: float = 0.0
+    held_before: bool = False
 
 
 class Actions:

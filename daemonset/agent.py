@@ -6,7 +6,7 @@ What is done to one pod is one action at a time; pods do not wait for each other
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import structlog
 
 from daemonset.actions import Actions, HeldPod
 from daemonset.capture.capturer import Capturer
+from daemonset.news import Kind, PodNews, ignore
 from daemonset.pods import NodePods, PodInfo
 from daemonset.reconcile import Action, Held, NetnsId, Stage, reconcile
 from daemonset.zds.server import ZdsServer
@@ -31,12 +32,21 @@ class Agent:
     """The pods that are held, and what is under way with them.
 
     Args:
-        netns_dir: where pods' namespaces are, by uid.
+        open_netns: opens a pod's network namespace, by uid.
         group: owns the actions.
+        tell: is told what happens to pods.
     """
 
-    def __init__(self, netns_dir: Path, socket_path: Path, capturer: Capturer, group: asyncio.TaskGroup) -> None:
-        self._netns_dir = netns_dir
+    def __init__(
+        self,
+        open_netns: Callable[[str], int],
+        socket_path: Path,
+        capturer: Capturer,
+        group: asyncio.TaskGroup,
+        tell: Callable[[PodNews], None] = ignore,
+    ) -> None:
+        self._open_netns = open_netns
+        self._tell = tell
         self._capturer = capturer
         self._group = group
         self._pods: dict[str, HeldPod] = {}
@@ -59,6 +69,10 @@ class Agent:
             for uid, pod in self._pods.items()
         ]
 
+    def captured(self) -> dict[str, bool | None]:
+        """Each held pod by uid: whether it is captured and verified; None: an earlier agent captured it, and it was not verified yet."""
+        return {uid: _captured(pod) for uid, pod in self._pods.items()}
+
     async def adopt_held(self, node: NodePods, netns: Mapping[str, NetnsId]) -> None:
         """Finds what an earlier agent left of pods that are no longer wanted; those that are will be enrolled as any other.
 
@@ -68,18 +82,20 @@ class Agent:
         for uid in netns.keys() - node.wanted:
             info = node.known.get(uid, PodInfo(uid, uid, "", ""))
             pod = self._open(info, netns[uid])
-            try:
-                left = pod is not None and await self._capturer.holds_anything(pod.site)
-            except CaptureError as error:
-                _log.warning("pod_unreadable", uid=uid, error=str(error))
-                left = False
-            if pod is not None and left:
+            if pod is not None and await self._holds_anything(pod):
                 await self._hold(pod)
             elif pod is not None:
                 os.close(pod.site.netns)
         for uid in self._capturer.pinned() - netns.keys():
             await asyncio.to_thread(self._capturer.unpin, uid)
         await self._act()
+
+    async def _holds_anything(self, pod: HeldPod) -> bool:
+        try:
+            return await self._capturer.holds_anything(pod.site)
+        except CaptureError as error:
+            _log.warning("pod_unreadable", uid=pod.info.uid, error=str(error))
+            return False
 
     def update(self, node: NodePods, netns: Mapping[str, NetnsId]) -> None:
         """Takes a new look at what is wanted and what namespaces there are."""
@@ -110,16 +126,16 @@ class Agent:
                 await self._hold(pod)
             match action:
                 case Action.ENROL:
-                    self._start(pod, self._actions.enrol(pod), ends=False)
+                    self._start(pod, self._actions.enrol(pod), Kind.CAPTURED)
                 case Action.RELEASE:
-                    self._start(pod, self._actions.release(pod), ends=True)
+                    self._start(pod, self._actions.release(pod), Kind.RELEASED)
                 case Action.FORGET:
-                    self._start(pod, self._actions.forget(pod), ends=True)
+                    self._start(pod, self._actions.forget(pod), None)
 
     def _open(self, info: PodInfo, netns_id: NetnsId) -> HeldPod | None:
         """Opens the pod's namespace; None: it has just gone or changed."""
         try:
-            netns = os.open(self._netns_dir / info.uid, os.O_RDONLY | os.O_CLOEXEC)
+            netns = self._open_netns(info.uid)
         except OSError:
             return None
         status = os.fstat(netns)
@@ -130,19 +146,27 @@ class Agent:
 
     async def _hold(self, pod: HeldPod) -> None:
         self._pods[pod.info.uid] = pod
+        if pod.info.uid in self._node.announced:
+            pod.held_before = await self._holds_anything(pod)
         await self.zds.register(pod.info, pod.site.netns)
 
-    def _start(self, pod: HeldPod, action: Coroutine[Any, Any, bool], *, ends: bool) -> None:
+    def _start(self, pod: HeldPod, action: Coroutine[Any, Any, bool], told: Kind | None) -> None:
         pod.busy = True
-        self._group.create_task(self._finish(pod, action, ends=ends))
+        self._group.create_task(self._finish(pod, action, told))
 
-    async def _finish(self, pod: HeldPod, action: Awaitable[bool], *, ends: bool) -> None:
-        """Runs an action to its end; a failure is told once, and tried again after _RETRY_S."""
+    async def _finish(self, pod: HeldPod, action: Awaitable[bool], told: Kind | None) -> None:
+        """Runs an action to its end; a failure is told once, and tried again after _RETRY_S.
+
+        Args:
+            told: what is told when it has done what it was to do; None: nobody is left to be told of.
+        """
         try:
             done = await action
             pod.error, pod.retry_at_s = "", 0.0
-            if ends and done:
+            if done and told is not Kind.CAPTURED:
                 del self._pods[pod.info.uid]
+            if done and told is not None:
+                self._tell(PodNews(pod.info, told))
         except CaptureError as error:
             self._fail(pod, error)
         finally:
@@ -152,6 +176,7 @@ class Agent:
     def _fail(self, pod: HeldPod, error: CaptureError) -> None:
         if pod.error != str(error):
             _log.error("pod_failed", pod=pod.site.name, uid=pod.info.uid, stage=pod.stage.value, error=str(error))
+            self._tell(PodNews(pod.info, Kind.FAILED, str(error)))
         pod.error, pod.retry_at_s = str(error), time.monotonic() + _RETRY_S
 
     def _acknowledged(self, uid: str) -> None:
@@ -195,3 +220,9 @@ class Agent:
             pod.busy = False
             self._wake.set()
         return time.monotonic() - started
+
+
+def _captured(pod: HeldPod) -> bool | None:
+    if pod.stage is Stage.ENTERING and pod.held_before:
+        return None
+    return pod.stage is Stage.CAPTURED

@@ -5,10 +5,40 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from daemonset.capture.items import Mode
-from runtime.settings import ListenAddress, LogFormat, SettingsReader, dns_name, listen_address, log_format, path
+from runtime.settings import ListenAddress, LogFormat, SettingsReader, dns_name, listen_address, log_format, one_of, path
 
 # Source: struct sockaddr_un; a longer path cannot be bound.
 _MAX_SOCKET_PATH = 107
+
+
+@dataclass(frozen=True, slots=True)
+class DirectorySettings:
+    """SOURCE=directory: no Kubernetes is needed.
+
+    Args:
+        manifests_dir: what to enrol.
+        pod_netns_dir: a file per running pod of the node, named by its uid: its network namespace.
+    """
+
+    manifests_dir: Path
+    pod_netns_dir: Path
+
+
+@dataclass(frozen=True, slots=True)
+class KubernetesSettings:
+    """SOURCE=kubernetes.
+
+    Args:
+        kubeconfig: None: this process runs in a pod.
+        pod_name: of the agent itself; it signs events.
+        proc_dir: /proc of the node's processes.
+        host_netns: file of the node's own network namespace.
+    """
+
+    kubeconfig: Path | None
+    pod_name: str
+    proc_dir: Path
+    host_netns: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +47,6 @@ class Settings:
 
     Args:
         node_name: a DNS subdomain; it becomes a directory's name.
-        manifests_dir: what to enrol.
-        pod_netns_dir: a file per running pod of the node, named by its uid: its network namespace.
         inpod_uds: where ztunnel finds the agent.
         capture: how pods are captured.
         pins: directory, in a BPF file system, of this node's pods.
@@ -26,8 +54,7 @@ class Settings:
     """
 
     node_name: str
-    manifests_dir: Path
-    pod_netns_dir: Path
+    source: DirectorySettings | KubernetesSettings
     inpod_uds: Path
     capture: Mode
     bpffs: Path
@@ -46,10 +73,10 @@ def parse(env: Mapping[str, str]) -> Settings:
         ConfigErrors: everything that is wrong.
     """
     reader = SettingsReader(env)
+    kubernetes = reader.read("SOURCE", "directory", one_of(("directory", "kubernetes")), "directory or kubernetes") == "kubernetes"
     settings = Settings(
         node_name=reader.read("NODE_NAME", None, dns_name, "the name of this node: a DNS subdomain"),
-        manifests_dir=reader.read("MANIFESTS_DIR", None, _directory, "an existing directory of Kubernetes manifests"),
-        pod_netns_dir=reader.read("POD_NETNS_DIR", None, _directory, "an existing directory of pods' network namespaces"),
+        source=_read_kubernetes(reader) if kubernetes else _read_directory(reader),
         inpod_uds=reader.read("INPOD_UDS", "/var/run/ztunnel/ztunnel.sock", _socket_path, f"a path of at most {_MAX_SOCKET_PATH} bytes"),
         capture=reader.read("CAPTURE", Mode.EBPF.value, _mode, "ebpf or iptables"),
         bpffs=reader.read("BPFFS", "/sys/fs/bpf/ambient", _absolute_path, "an absolute path"),
@@ -58,6 +85,22 @@ def parse(env: Mapping[str, str]) -> Settings:
     )
     reader.check()
     return settings
+
+
+def _read_directory(reader: SettingsReader) -> DirectorySettings:
+    return DirectorySettings(
+        manifests_dir=reader.read("MANIFESTS_DIR", None, _directory, "an existing directory of Kubernetes manifests"),
+        pod_netns_dir=reader.read("POD_NETNS_DIR", None, _directory, "an existing directory of pods' network namespaces"),
+    )
+
+
+def _read_kubernetes(reader: SettingsReader) -> KubernetesSettings:
+    return KubernetesSettings(
+        kubeconfig=reader.read_optional("KUBECONFIG", path, "a kubeconfig file"),
+        pod_name=reader.read("POD_NAME", None, dns_name, "the name of this pod: a DNS subdomain"),
+        proc_dir=reader.read("PROC_DIR", "/proc", _directory, "an existing directory: /proc of the node's processes"),
+        host_netns=reader.read("HOST_NETNS", "/proc/1/ns/net", _absolute_path, "the file of the node's network namespace"),
+    )
 
 
 def _absolute_path(text: str) -> Path | None:

@@ -9,13 +9,14 @@ import structlog
 
 from daemonset.admin import AdminPage
 from daemonset.agent import Agent
-from daemonset.bpffs import mount_bpffs
 from daemonset.capture.capturer import Capturer
 from daemonset.capture.items import Mode
-from daemonset.config import Settings, parse
-from daemonset.pods import pods_of_node
-from daemonset.source import ManifestReader, rounds, scan_netns
-from mesh.errors import ConfigErrors
+from daemonset.config import DirectorySettings, Settings, parse
+from daemonset.directory import Directory
+from daemonset.kubernetes.cluster import Cluster
+from daemonset.mounts import mount_bpffs, unlock_sysctls
+from daemonset.surroundings import Surroundings
+from mesh.errors import ConfigError, ConfigErrors
 from runtime.logs import configure_logs
 
 _log = structlog.get_logger(scope="agent")
@@ -31,10 +32,11 @@ def main() -> int:
     configure_logs(settings.log_format)
     status = 0
     try:
+        unlock_sysctls()
         if settings.capture is Mode.EBPF:
             mount_bpffs(settings.bpffs)
         asyncio.run(_run(settings, Capturer(settings.capture, settings.pins)))
-    except* OSError as failures:
+    except* (ConfigError, OSError) as failures:
         _log.error("cannot_run", errors=[str(failure) for failure in failures.exceptions], capture=settings.capture.value)
         status = os.EX_CONFIG
     return status
@@ -46,13 +48,13 @@ async def _run(settings: Settings, capturer: Capturer) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     try:
-        async with asyncio.TaskGroup() as group:
-            agent = Agent(settings.pod_netns_dir, settings.inpod_uds, capturer, group)
+        async with surroundings(settings) as around, asyncio.TaskGroup() as group:
+            agent = Agent(around.open_netns, settings.inpod_uds, capturer, group, around.tell)
             page = AdminPage(settings.readiness, serving.is_set, agent.pods)
             await page.start()
             _log.info("agent_starts", node=settings.node_name, capture=settings.capture.value)
             try:
-                await _follow(settings, agent, group, stopping, serving)
+                await _follow(around, agent, group, stopping, serving)
             finally:
                 await page.stop()
             raise _StoppedError
@@ -60,20 +62,20 @@ async def _run(settings: Settings, capturer: Capturer) -> None:
         _log.info("agent_stops")
 
 
-async def _follow(settings: Settings, agent: Agent, group: asyncio.TaskGroup, stopping: asyncio.Event, serving: asyncio.Event) -> None:
-    """Tells the agent of every change. ztunnel is served once the first good reading says which pods there are."""
-    reader = ManifestReader(settings.manifests_dir)
-    async for _ in rounds((settings.manifests_dir, settings.pod_netns_dir), stopping):
-        manifests = await asyncio.to_thread(reader.refresh)
-        netns = await asyncio.to_thread(scan_netns, settings.pod_netns_dir)
-        if manifests is None:
-            continue
-        node = pods_of_node(manifests, settings.node_name)
+def surroundings(settings: Settings) -> Surroundings:
+    if isinstance(settings.source, DirectorySettings):
+        return Directory(settings.source, settings.node_name)
+    return Cluster(settings.source, settings.node_name)
+
+
+async def _follow(around: Surroundings, agent: Agent, group: asyncio.TaskGroup, stopping: asyncio.Event, serving: asyncio.Event) -> None:
+    """Tells the agent of every change. ztunnel is served once the first look says which pods there are."""
+    async for look in around.looks(stopping):
         if serving.is_set():
-            agent.update(node, netns)
+            agent.update(look.node, look.netns)
             continue
-        await agent.adopt_held(node, netns)
-        for part in (agent.zds.run(), agent.run(), agent.patrol()):
+        await agent.adopt_held(look.node, look.netns)
+        for part in (agent.zds.run(), agent.run(), agent.patrol(), around.report(agent)):
             group.create_task(part)
         serving.set()
 

@@ -12,13 +12,13 @@ from pathlib import Path
 from pyroute2 import IPRoute  # type: ignore[import-untyped]
 from pyroute2.netlink.exceptions import NetlinkError  # type: ignore[import-untyped]
 
-from daemonset.bpffs import mount_bpffs
 from daemonset.capture.apply import apply, undo, verify
 from daemonset.capture.chains import commands
 from daemonset.capture.items import Device, Mode, Phase, Survey
 from daemonset.capture.kernel import Site
 from daemonset.capture.namespace import fresh_netns, inside
 from daemonset.capture.plan import plan_capture
+from daemonset.mounts import mount_bpffs
 from ebpf import libbpf, pins
 from ebpf.sockets import SocketWalker
 from mesh.errors import CaptureError

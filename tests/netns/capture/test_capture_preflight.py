@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from daemonset.bpffs import mount_bpffs
 from daemonset.capture import chains, preflight
 from daemonset.capture.items import Mode
+from daemonset.mounts import mount_bpffs
 from ebpf import pins
 
 

@@ -38,7 +38,7 @@ def test_patrol_leaves_a_pod_alone_that_went_while_another_was_checked(tmp_path:
     async def patrol() -> None:
         kernel, twice = FakeKernel(), asyncio.Event()
         async with asyncio.TaskGroup() as group:
-            agent = Agent(tmp_path, tmp_path / "ztunnel.sock", kernel, group)
+            agent = Agent(lambda uid: -1, tmp_path / "ztunnel.sock", kernel, group)
             agent._pods.update({uid: captured(uid) for uid in ("stays", "goes")})
 
             def check(name: str) -> None:

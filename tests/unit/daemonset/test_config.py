@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from daemonset.capture.items import Mode
-from daemonset.config import parse
+from daemonset.config import KubernetesSettings, parse
 from mesh.errors import ConfigErrors
 from runtime.settings import LogFormat
 
@@ -50,3 +50,14 @@ def test_a_socket_path_must_fit(env: dict[str, str], text: str) -> None:
 @pytest.mark.parametrize(("text", "address"), [("127.0.0.1:1", ("127.0.0.1", 1)), ("[::1]:65535", ("::1", 65535)), (":80", ("::", 80))])
 def test_readiness_address(env: dict[str, str], text: str, address: tuple[str, int]) -> None:
     assert parse({**env, "READINESS_ADDR": text}).readiness == address
+
+
+def test_in_a_cluster_neither_manifests_nor_namespaces_are_directories() -> None:
+    settings = parse({"NODE_NAME": "node-1", "SOURCE": "kubernetes", "POD_NAME": "ambient-x"})
+    assert settings.source == KubernetesSettings(None, "ambient-x", Path("/proc"), Path("/proc/1/ns/net"))
+
+
+def test_mistakes_of_a_cluster_are_told_at_once() -> None:
+    with pytest.raises(ConfigErrors) as caught:
+        parse({"NODE_NAME": "node-1", "SOURCE": "kubernetes", "PROC_DIR": "/none", "HOST_NETNS": "relative"})
+    assert [error.key for error in caught.value.errors] == ["POD_NAME", "PROC_DIR", "HOST_NETNS"]

@@ -18,7 +18,8 @@ def pod(name: str, *, node: str = "here", labels: str = "{}", host_network: str 
 
 def look(*pods: str, mode: str = "ambient") -> NodePods:
     namespace = f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: shop, labels: {{istio.io/dataplane-mode: {mode}}}}}\n"
-    return pods_of_node(parse_manifests({"all.yaml": "---".join([namespace, *pods])}), "here")
+    manifests = parse_manifests({"all.yaml": "---".join([namespace, *pods])})
+    return pods_of_node(manifests.pods.values(), manifests.namespaces, "here")
 
 
 def read(*pods: str, mode: str = "ambient") -> tuple[set[str], set[str]]:

@@ -1,4 +1,4 @@
-"""The BPF file system that pins live in."""
+"""What the agent needs mounted: the BPF file system that pins live in, and kernel settings that can be written."""
 
 import ctypes
 import os
@@ -7,6 +7,9 @@ from pathlib import Path
 _LINE_MOUNT_POINT, _SEPARATOR = 4, "-"
 # Where every tool looks for it. Source: the kernel's documentation of bpffs.
 _USUAL = Path("/sys/fs/bpf")
+_SYSCTLS = Path("/proc/sys")
+# Source: linux/mount.h. A bind mount is remounted alone; the file system below it stays as it is.
+_MS_REMOUNT, _MS_BIND = 0x20, 0x1000
 
 
 def mount_bpffs(path: Path) -> None:
@@ -21,10 +24,24 @@ def mount_bpffs(path: Path) -> None:
     if not _is_bpffs(place.resolve()):
         point = _USUAL if path.is_relative_to(_USUAL) else path
         point.mkdir(parents=True, exist_ok=True)
-        if ctypes.CDLL(None, use_errno=True).mount(b"bpf", os.fsencode(point), b"bpf", 0, b"mode=0700") != 0:
-            error = ctypes.get_errno()
-            raise OSError(error, f"mount a BPF file system at {point}: {os.strerror(error)}")
+        _mount(b"bpf", point, b"bpf", 0, b"mode=0700")
     path.mkdir(parents=True, exist_ok=True)
+
+
+def unlock_sysctls() -> None:
+    """Makes /proc/sys writable where a container has it read-only: settings of pods' network namespaces are part of capture.
+
+    Raises:
+        OSError: it cannot be; CAP_SYS_ADMIN is missing, or AppArmor forbids it.
+    """
+    if os.statvfs(_SYSCTLS).f_flag & os.ST_RDONLY:
+        _mount(b"none", _SYSCTLS, b"", _MS_REMOUNT | _MS_BIND, None)
+
+
+def _mount(source: bytes, target: Path, kind: bytes, flags: int, data: bytes | None) -> None:
+    if ctypes.CDLL(None, use_errno=True).mount(source, os.fsencode(target), kind, ctypes.c_ulong(flags), data) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, f"mount {target}: {os.strerror(error)}")
 
 
 def _is_bpffs(path: Path) -> bool:

@@ -1,0 +1,99 @@
+"""Finding pods' network namespaces, in a directory that looks like /proc: files stand for namespaces."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from daemonset.kubernetes.namespaces import ProcessNamespaces
+
+UIDS = [f"46f0e7a3-750c-463d-8a6c-b2e12593706{digit}" for digit in range(3)]
+A, B, C = UIDS
+
+
+class Proc:
+    """/proc of a node."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.searched = 0
+        (root / "node-netns").touch()
+        (root / "self").mkdir()
+
+    def start(self, pid: int, uid: str, netns: str) -> None:
+        """A process of a pod, in the namespace of that name."""
+        directory = self.root / str(pid)
+        (directory / "ns").mkdir(parents=True)
+        (directory / "cgroup").write_text(f"0::/kubepods/pod{uid}/container\n")
+        (self.root / netns).touch()
+        os.link(self.root / netns, directory / "ns/net")
+
+    def end(self, pid: int) -> None:
+        (self.root / str(pid) / "cgroup").unlink()
+        (self.root / str(pid) / "ns/net").unlink()
+
+    def identity(self, netns: str) -> tuple[int, int]:
+        status = (self.root / netns).stat()
+        return status.st_dev, status.st_ino
+
+
+@pytest.fixture
+def proc(tmp_path: Path) -> Proc:
+    return Proc(tmp_path)
+
+
+@pytest.fixture
+def namespaces(proc: Proc) -> ProcessNamespaces:
+    return ProcessNamespaces(proc.root, proc.root / "node-netns")
+
+
+def test_a_pod_has_the_namespace_of_its_processes(proc: Proc, namespaces: ProcessNamespaces) -> None:
+    proc.start(10, A, "a")
+    proc.start(11, B, "b")
+    assert namespaces.scan(UIDS, frozenset(UIDS)) == {A: proc.identity("a"), B: proc.identity("b")}
+    descriptor = namespaces.open(A)
+    try:
+        assert os.fstat(descriptor).st_ino == proc.identity("a")[1]
+    finally:
+        os.close(descriptor)
+
+
+def test_a_pod_on_the_nodes_network_has_none(proc: Proc, namespaces: ProcessNamespaces) -> None:
+    proc.start(10, A, "node-netns")
+    assert namespaces.scan(UIDS, frozenset(UIDS)) == {}
+
+
+def test_only_what_is_wanted_is_searched_for_and_what_is_known_is_told(proc: Proc, namespaces: ProcessNamespaces) -> None:
+    proc.start(10, A, "a")
+    assert namespaces.scan(UIDS, frozenset()) == {}
+    assert set(namespaces.scan(UIDS, frozenset({A}))) == {A}
+    assert set(namespaces.scan(UIDS, frozenset())) == {A}
+
+
+def test_another_process_of_the_pod_takes_over_from_one_that_ended(proc: Proc, namespaces: ProcessNamespaces) -> None:
+    proc.start(10, A, "a")
+    namespaces.scan([A], frozenset({A}))
+    proc.end(10)
+    proc.start(12, A, "a")
+    assert namespaces.scan([A], frozenset({A})) == {A: proc.identity("a")}
+
+
+def test_a_number_that_belongs_to_another_pod_now_is_not_believed(proc: Proc, namespaces: ProcessNamespaces) -> None:
+    proc.start(10, A, "a")
+    namespaces.scan([A], frozenset({A}))
+    proc.end(10)
+    (proc.root / "10/cgroup").write_text(f"0::/kubepods/pod{B}/container\n")
+    os.link(proc.root / "a", proc.root / "10/ns/net")
+    assert namespaces.scan([A], frozenset({A})) == {}
+    with pytest.raises(OSError):
+        namespaces.open(A)
+
+
+def test_a_pod_that_was_never_seen_cannot_be_opened(namespaces: ProcessNamespaces) -> None:
+    with pytest.raises(OSError):
+        namespaces.open(C)
+
+
+def test_a_node_without_a_namespace_of_its_own_is_an_error(proc: Proc) -> None:
+    with pytest.raises(OSError):
+        ProcessNamespaces(proc.root, proc.root / "nowhere")
