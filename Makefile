@@ -73,11 +73,13 @@ bench: root test-packages install ## no mesh, Envoy and ours side by side; ROWS=
 image: root image-packages install ## the container image as a file in dist/; ARGS=--refresh takes Debian's packages of today
 	@$(PYTHON) -m daemonset.image $(ARGS)
 
-manifests: ## render the Helm chart into daemonset/manifests, for clusters without Helm; needs helm
-	@mkdir -p daemonset/manifests; for name in ambient uninstall; do \
-		{ echo "# Rendered by make manifests from daemonset/chart of sha256 $$(find daemonset/chart -type f | LC_ALL=C sort | xargs sha256sum | sha256sum | cut -c1-64)"; \
+manifests: install ## render the Helm chart into daemonset/manifests, for clusters without Helm
+	@mkdir -p daemonset/manifests; helm=$$(command -v helm || $(PYTHON) -c 'from tests.cluster.programs import HELM, programs; print(programs(HELM) / "helm")'); \
+	of="daemonset/chart of sha256 $$(find daemonset/chart -type f | LC_ALL=C sort | xargs sha256sum | sha256sum | cut -c1-64)"; \
+	for name in ambient uninstall; do \
+		{ echo "# Rendered by make manifests from $$of"; \
 		[ $$name != ambient ] || cat daemonset/chart/files/namespace.yaml; \
-		helm template ambient daemonset/chart --namespace ambient-system --kube-version $(MANIFESTS_FOR) \
+		"$$helm" template ambient daemonset/chart --namespace ambient-system --kube-version $(MANIFESTS_FOR) \
 			$$([ $$name = ambient ] && echo --no-hooks || echo --show-only templates/uninstall.yaml); } >daemonset/manifests/$$name.yaml; \
 	done
 
