@@ -185,7 +185,9 @@ class ClusterAuthority:
                 self._trouble = said
                 _log.error(event, error=str(error), in_force=describe(self._current) if self._current is not None else "none")
             return False
-        self._trouble = ""
+        if self._trouble:
+            self._trouble = ""
+            _log.info("authority_kept_again", in_force=describe(self._current))
         return True
 
     async def _publish(self, authority: Authority) -> dt.datetime:

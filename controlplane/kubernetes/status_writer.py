@@ -3,7 +3,7 @@
 import asyncio
 import datetime as dt
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import structlog
@@ -26,6 +26,10 @@ AGAIN_S = 30.0
 LOOK_S = 2.0
 
 
+# A condition without the time of its transition.
+Said = tuple[str, str, str, str, int]
+
+
 class StatusWriter:
     """Args:
     conditions: a live view of what should be written, by key.
@@ -38,7 +42,8 @@ class StatusWriter:
         self._leading = leading
         self._there: dict[ObjectKey, tuple[int, tuple[Written, ...]]] = {}
         self._resources: dict[str, Following] = {}
-        self._not_before_s: dict[ObjectKey, float] = {}
+        # What was written last, and when that may be written again.
+        self._tried: dict[ObjectKey, tuple[tuple[Said, ...], float]] = {}
         self._changed = asyncio.Event()
         self._trouble = ""
 
@@ -49,7 +54,7 @@ class StatusWriter:
             key = ObjectKey(kind.model.__name__, *change.name)
             if change.data is None:
                 self._there.pop(key, None)
-                self._not_before_s.pop(key, None)
+                self._tried.pop(key, None)
             else:
                 self._there[key] = read_conditions(change.data)
 
@@ -79,13 +84,15 @@ class StatusWriter:
 
     def _wanted(self, key: ObjectKey) -> tuple[Written, ...] | None:
         found, there = self._conditions.get(key), self._there.get(key)
-        if found is None or there is None or time.monotonic() < self._not_before_s.get(key, 0.0):
+        if found is None or there is None:
             return None
-        return wanted_conditions(found, *there, dt.datetime.now(dt.UTC))
+        wanted = wanted_conditions(found, *there, dt.datetime.now(dt.UTC))
+        tried, again_s = self._tried.get(key, ((), 0.0))
+        return None if wanted is None or (_said(wanted) == tried and time.monotonic() < again_s) else wanted
 
     async def _write(self, key: ObjectKey, wanted: tuple[Written, ...]) -> bool:
         """Returns whether to go on with the next."""
-        self._not_before_s[key] = time.monotonic() + AGAIN_S
+        self._tried[key] = _said(wanted), time.monotonic() + AGAIN_S
         resource = self._resources[key.kind].resource
         data: Mapping[str, Any] = {"status": as_status(wanted)}
         try:
@@ -99,3 +106,7 @@ class StatusWriter:
             return go_on
         self._trouble = ""
         return True
+
+
+def _said(conditions: Iterable[Written]) -> tuple[Said, ...]:
+    return tuple((one.type, one.status, one.reason, one.message, one.generation) for one in conditions)

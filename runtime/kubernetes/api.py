@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
@@ -36,6 +37,19 @@ _MERGE = "application/merge-patch+json"
 _APPLY = "application/apply-patch+yaml"
 
 
+@dataclass(slots=True)
+class _Connections:
+    """Connections under one configuration. What goes on by a former one ends by itself: the server has let it in."""
+
+    session: aiohttp.ClientSession
+    used: int = 0
+    former: bool = False
+
+    async def close_if_unused(self) -> None:
+        if self.former and not self.used:
+            await self.session.close()
+
+
 class Api:
     """The API server; used as an async context manager.
 
@@ -52,16 +66,17 @@ class Api:
     def __init__(self, access: Access, kubeconfig: Path | None) -> None:
         self._access = access
         self._kubeconfig = kubeconfig
-        self._session: aiohttp.ClientSession | None = None
+        self._connections: _Connections | None = None
         self._reloaded_s = time.monotonic()
 
     async def __aenter__(self) -> Self:
-        self._session = _session(self._access)
+        self._connections = _Connections(_session(self._access))
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._session is not None:
-            await self._session.close()
+        if self._connections is not None:
+            self._connections.former = True
+            await self._connections.session.close()
 
     async def get(self, resource: Resource, namespace: str, name: str) -> dict[str, Any] | None:
         """Returns an object; None: there is none."""
@@ -127,9 +142,10 @@ class Api:
             return read_object(await _read(response, MAX_ANSWER_BYTES))
 
     async def stream(self, path: str, query: Mapping[str, str], accept: str) -> AsyncGenerator[bytes, None]:
-        """Yields what arrives of an answer that goes on; it ends with it, or after SILENCE_S without a byte."""
+        """Yields what arrives of an answer that goes on: b"" first, when the server has agreed. It ends with it, or after SILENCE_S."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=SILENCE_S)
         async with self._open("GET", path, query, timeout, None, {"Accept": accept}) as response:
+            yield b""
             try:
                 async for chunk in response.content.iter_any():
                     yield chunk
@@ -146,12 +162,13 @@ class Api:
         data: bytes | None,
         headers: Mapping[str, str],
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        assert self._session is not None, "used outside of its block"
         authorization = await self._access.authorization()
         sent = {**headers, **({"Authorization": authorization} if authorization else {})}
-        access = self._access
+        access, connections = self._access, self._connections
+        assert connections is not None, "used outside of its block"
+        connections.used += 1
         try:
-            async with self._session.request(
+            async with connections.session.request(
                 method,
                 access.host + path,
                 params=query,
@@ -174,6 +191,9 @@ class Api:
             raise ApiUnreachable(f"{type(error).__name__}: {error}") from None
         except (aiohttp.ClientError, OSError) as error:
             raise ApiUnreachable(f"{type(error).__name__}: {error}") from None
+        finally:
+            connections.used -= 1
+            await connections.close_if_unused()
 
     async def _reload(self) -> None:
         """Reads the configuration again: a token, a certificate or the server's authority may have been replaced."""
@@ -185,10 +205,9 @@ class Api:
         except ConfigError as error:
             _log.warning("api_access_not_read", error=str(error))
             return
-        former, self._session = self._session, _session(self._access)
-        if former is not None:
-            # Watches that go on by it end, and are resumed.
-            await former.close()
+        if self._connections is not None:
+            self._connections.former = True
+        self._connections = _Connections(_session(self._access))
 
 
 def _session(access: Access) -> aiohttp.ClientSession:

@@ -184,6 +184,10 @@ class Following:
         self._well()
         return change
 
+    def accepted(self) -> None:
+        """The server has agreed to a watch; it may still end it by an error at once."""
+        self.trouble = None
+
     def ended(self, lasted_s: float) -> None:
         """A watch ended in good order."""
         self._failures = self._failures + 1 if lasted_s < _SHORT_WATCH_S else 0

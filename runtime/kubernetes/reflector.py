@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 
 import structlog
@@ -14,6 +14,8 @@ from runtime.kubernetes.following import Batch, Change, Following, Step
 from runtime.kubernetes.watch_lines import WatchLines
 
 _log = structlog.get_logger()
+# After so long without another word a watch has begun.
+AGREED_S = 1.0
 # Source: Kubernetes, "API Concepts", receiving resources as metadata.
 _JSON = "application/json"
 _METADATA = _JSON + ";as={};g=meta.k8s.io;v=v1"
@@ -68,15 +70,25 @@ class Reflector:
         began, lines = time.monotonic(), WatchLines()
         path = step.resource.path(self.following.selection.namespace)
         async with aclosing(self._api.stream(path, step.query, self._accept("PartialObjectMetadata"))) as chunks:
-            async for chunk in chunks:
-                changes, broken = self._read(lines, chunk)
-                if changes:
-                    await self._take(Batch(changes))
-                if broken is not None:
-                    raise broken
-                self._say()
+            await anext(chunks)
+            self.following.accepted()
+            # A server that has forgotten our version says so after it has agreed.
+            well = asyncio.get_running_loop().call_later(AGREED_S, self._say)
+            try:
+                await self._take_chunks(lines, chunks)
+            finally:
+                well.cancel()
         lines.end()
         self.following.ended(time.monotonic() - began)
+
+    async def _take_chunks(self, lines: WatchLines, chunks: AsyncIterator[bytes]) -> None:
+        async for chunk in chunks:
+            changes, broken = self._read(lines, chunk)
+            if changes:
+                await self._take(Batch(changes))
+            if broken is not None:
+                raise broken
+            self._say()
 
     def _read(self, lines: WatchLines, chunk: bytes) -> tuple[list[Change], MeshError | None]:
         """Returns what a piece of a watch changes, and what is wrong with it: what came before that counts."""

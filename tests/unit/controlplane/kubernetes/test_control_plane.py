@@ -108,6 +108,20 @@ async def test_conditions_are_written_once(cluster: InCluster) -> None:
     assert len(statuses) == 3
 
 
+async def test_a_policy_that_changes_has_its_new_conditions_at_once(cluster: InCluster) -> None:
+    await cluster.put("authorizationpolicies", policy("p", {}))
+    key = ("authorizationpolicies", "shop", "p")
+
+    def accepted() -> str:
+        status = cluster.store.objects[key].get("status", {"conditions": [{"status": ""}]})
+        return str(status["conditions"][0]["status"])
+
+    async with cluster.api() as url, cluster.plane(url):
+        await cluster.store.until(lambda: accepted() == "True")
+        await cluster.store.put("authorizationpolicies", {**cluster.store.objects[key], "spec": {"surprise": 1}})
+        await cluster.store.until(lambda: accepted() == "False")
+
+
 async def test_certificates_are_for_whom_the_api_server_vouches(cluster: InCluster) -> None:
     await cluster.put("namespaces", ambient("shop"))
     await cluster.put(

@@ -96,6 +96,17 @@ def test_a_watch_that_breaks_goes_on_where_it_was() -> None:
     assert (following.step(0.0).wait_s, following.trouble) == (0, None)
 
 
+def test_a_watch_that_is_accepted_is_no_trouble_but_no_success_yet() -> None:
+    following = pods()
+    following.take_page(listing([], 9))
+    following.failed(ApiUnreachable("connection refused"))
+    following.failed(ApiUnreachable("connection refused"))
+    following.accepted()
+    assert following.trouble is None
+    following.failed(ApiUnreachable("connection reset"))
+    assert following.step(0.0).wait_s == 1
+
+
 def test_watches_that_end_at_once_are_not_asked_for_in_a_loop() -> None:
     following = pods()
     following.take_page(listing([], 9))
