@@ -32,6 +32,7 @@ class Answer:
     status: int = 200
     held: bool = False
     cut: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -50,7 +51,7 @@ class Transcript:
         self.asked.put_nowait(Asked(request.method, request.raw_path.partition("?")[0], dict(request.query), dict(request.headers), body))
         answer = await self.answers.get()
         if not isinstance(answer.body, bytes):
-            return web.json_response(answer.body, status=answer.status)
+            return web.json_response(answer.body, status=answer.status, headers=answer.headers)
         response = web.StreamResponse(status=answer.status)
         await response.prepare(request)
         await response.write(answer.body)

@@ -86,6 +86,8 @@ class Store:
             assert request.transport is not None
             request.transport.abort()
             return web.Response()
+        if request.path == "/version":
+            return web.json_response({"major": "1", "minor": "34"})
         parts = request.path.split("/")[3 if request.path.startswith("/api/") else 4 :]
         namespace = parts[1] if parts[0] == "namespaces" and len(parts) > 2 else ""
         plural, name, subresource, *_ = [*(parts[2:] if namespace else parts), "", ""]

@@ -12,6 +12,7 @@ from controlplane.given_store import GivenAuthority
 from controlplane.kubernetes.cluster_authority import ClusterAuthority, MountedAuthority, SecretAuthority
 from controlplane.kubernetes.leadership import Leadership
 from controlplane.kubernetes.reviewed_tokens import ReviewedTokens
+from controlplane.kubernetes.server_checks import ServerChecks
 from controlplane.kubernetes.source import ClusterSource
 from controlplane.kubernetes.status_writer import StatusWriter
 from controlplane.publisher import Publisher
@@ -28,6 +29,7 @@ class Cluster:
     _source: ClusterSource
     _leadership: Leadership
     _status: StatusWriter
+    _checks: ServerChecks
 
     def __init__(
         self,
@@ -50,6 +52,7 @@ class Cluster:
     async def enter(self) -> None:
         kubeconfig, namespace = self._settings.kubeconfig, self._settings.namespace
         api = await self._connection.enter_async_context(Api(await load_access(kubeconfig), kubeconfig))
+        self._checks = ServerChecks(api)
         self._leadership = Leadership(api, namespace, self._settings.pod_name)
         self._status = StatusWriter(api, self._feed.catalogue.conditions, self._leadership.leading)
         self._source = ClusterSource(api, self._publisher, self._status)
@@ -63,7 +66,7 @@ class Cluster:
 
     async def follow(self, stopping: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:
-            for part in (self._leadership, self._authority, self._source, self._status):
+            for part in (self._checks, self._leadership, self._authority, self._source, self._status):
                 group.create_task(part.follow(stopping))
 
     async def leave(self) -> None:

@@ -103,7 +103,8 @@ class SecretAuthority:
 
     async def _write(self, contents: dict[str, bytes]) -> dict[str, object]:
         """Puts contents in place of those that were read, and of no others."""
-        data = {"metadata": self._secret["metadata"], **authority_secret.encode_secret(contents)}
+        # With the version in it: another replica may have been faster.
+        data = {"metadata": self._secret.get("metadata"), **authority_secret.encode_secret(contents)}
         if isinstance(kind := self._secret.get("type"), str):
             # It cannot be changed.
             data["type"] = kind
@@ -211,9 +212,12 @@ class ClusterAuthority:
 
 def _applied_at(config_map: Mapping[str, Any], now: dt.datetime) -> dt.datetime:
     """Returns when we last changed it, whichever replica did; now, where nobody says. Source: Kubernetes, "Server-Side Apply", managers."""
-    managers = config_map["metadata"].get("managedFields") or ()
+    metadata = config_map.get("metadata")
+    found = metadata.get("managedFields") if isinstance(metadata, dict) else None
+    managers = found if isinstance(found, list) else ()
     times = [str(one.get("time")) for one in managers if isinstance(one, dict) and one.get("manager") == MANAGER]
     try:
-        return max(dt.datetime.fromisoformat(time) for time in times)
+        # Kubernetes writes times in UTC; one without a zone cannot be compared.
+        return max(time for time in map(dt.datetime.fromisoformat, times) if time.tzinfo is not None)
     except (ValueError, TypeError):
         return now

@@ -4,11 +4,14 @@ Source: Kubernetes API conventions, "Typical status properties".
 """
 
 import datetime as dt
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from mesh.policy.conditions import Condition
+
+_NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +71,15 @@ def as_status(conditions: Iterable[Written]) -> dict[str, Any]:
     }
 
 
+def _is_number(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and _NUMBER.fullmatch(value) is not None
+
+
 def _read(one: Mapping[str, Any]) -> Written:
     type_, status, reason, message, since = (
         value if isinstance(value := one.get(key), str) else "" for key in ("type", "status", "reason", "message", "lastTransitionTime")
     )
     # JSON of Istio's own schema has 64-bit numbers as text.
     generation = one.get("observedGeneration")
-    number = int(generation) if isinstance(generation, int) or (isinstance(generation, str) and generation.isdecimal()) else 0
+    number = generation if type(generation) is int else int(generation) if _is_number(generation) else 0
     return Written(type_, status, reason, message, number, since)

@@ -74,7 +74,7 @@ class Leadership:
         if self._lease is None:
             await self._api.create(LEASES, self._namespace, {"metadata": {"name": NAME, "namespace": self._namespace}, "spec": spec})
         else:
-            await self._api.replace(LEASES, self._namespace, NAME, {**self._lease, "spec": {**self._lease.get("spec", {}), **spec}})
+            await self._api.replace(LEASES, self._namespace, NAME, {**self._lease, "spec": spec})
 
     async def _leave(self) -> None:
         record = self._election.leave(_now())

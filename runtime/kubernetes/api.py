@@ -68,6 +68,8 @@ class Api:
         self._kubeconfig = kubeconfig
         self._connections: _Connections | None = None
         self._reloaded_s = time.monotonic()
+        # How far the server's clock was ahead of ours when it answered last, to a second or two.
+        self.server_ahead_s = 0.0
 
     async def __aenter__(self) -> Self:
         self._connections = _Connections(_session(self._access))
@@ -179,6 +181,7 @@ class Api:
                 proxy=access.proxy or None,
                 server_hostname=access.server_name or None,
             ) as response:
+                self._compare_clocks(response)
                 if not 200 <= response.status < 300:
                     raise await _refusal(response)
                 yield response
@@ -194,6 +197,13 @@ class Api:
         finally:
             connections.used -= 1
             await connections.close_if_unused()
+
+    def _compare_clocks(self, response: aiohttp.ClientResponse) -> None:
+        try:
+            self.server_ahead_s = parsedate_to_datetime(response.headers["Date"]).timestamp() - time.time()
+        except (KeyError, ValueError, OverflowError):
+            # Nobody has to say what time it is.
+            return
 
     async def _reload(self) -> None:
         """Reads the configuration again: a token, a certificate or the server's authority may have been replaced."""

@@ -100,3 +100,15 @@ async def test_the_server_s_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         # The server's own clock goes on as it does.
         monkeypatch.setattr(api, "time", SimpleNamespace(time=lambda: now_s - ahead_s, monotonic=time.monotonic))
         assert await client.clock_ahead_s() == pytest.approx(ahead_s, abs=2)
+
+
+@pytest.mark.parametrize(
+    ("date", "ahead_s"), [("Thu, 01 Jan 2026 01:00:00 GMT", 3600), ("yesterday", 0), ("Thu, 99 Jan 2026 01:00:00 GMT", 0)]
+)
+async def test_the_server_s_clock_is_compared_with_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, date: str, ahead_s: int) -> None:
+    monkeypatch.setattr(api.time, "time", lambda: 1767225600.0)
+    transcript = Transcript()
+    async with connected(transcript, tmp_path) as client:
+        transcript.say(Answer(thing("a", 1), headers={"Date": date}))
+        await client.get(PODS, "shop", "a")
+        assert client.server_ahead_s == ahead_s

@@ -9,7 +9,7 @@ import grpc
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.cluster.control_plane.ground import NAMESPACE, Ground, Plane, eventually
+from tests.cluster.api_server.ground import NAMESPACE, Ground, Plane, eventually
 from tests.unit.controlplane.world import csr
 
 IDENTITY = "spiffe://cluster.local/ns/shop/sa/default"
@@ -206,27 +206,22 @@ def test_a_root_is_rotated_on_request(cluster: Ground) -> None:
         assert all("PRIVATE" not in one.log.read_text() for one in (first, second))
 
 
-def test_without_the_kinds_of_istio_and_when_they_come(bare: Ground) -> None:
+def test_kinds_and_permissions_that_are_missing_and_come(bare: Ground) -> None:
     bare.prepare(crds=False)
+    path = "/apis/rbac.authorization.k8s.io/v1/clusterroles/ambient-controlplane"
+    role = bare.server.get(path)
+    rules = [{**one, "resources": [plural for plural in one["resources"] if plural != "nodes"]} for one in role["rules"]]
+    bare.server.ask("PATCH", path, {"rules": rules}, content_type=MERGE)
     with bare.plane() as plane:
-        plane.ready()
+        eventually(lambda: plane.page("/healthz/ready")[1].startswith("not listed yet: nodes: 403 Forbidden"), "the kind is named")
+        eventually(lambda: plane.kinds()["authorizationpolicies.security.istio.io"]["listed"], "nobody has policies without their kind")
         assert "404" in plane.kinds()["authorizationpolicies.security.istio.io"]["trouble"]
+        assert plane.events("published") == []
+        bare.server.ask("PATCH", path, {"rules": role["rules"]}, content_type=MERGE)
         bare.install_crds()
         bare.server.make(POLICIES, policy("p", rules=[{}]))
-        eventually(lambda: conditions(bare, "p"), "the policy is known, and has a condition")
-
-
-def test_without_a_permission_and_when_it_is_granted(cluster: Ground) -> None:
-    path = "/apis/rbac.authorization.k8s.io/v1/clusterroles/ambient-controlplane"
-    role = cluster.server.get(path)
-    rules = [one for one in role["rules"] if "authorizationpolicies" not in one["resources"]]
-    cluster.server.ask("PATCH", path, {"rules": rules}, content_type=MERGE)
-    with cluster.plane() as plane:
-        expected = "not listed yet: authorizationpolicies.security.istio.io: 403 Forbidden"
-        eventually(lambda: expected in plane.page("/healthz/ready")[1], "the kind is named")
-        assert plane.events("published") == []
-        cluster.server.ask("PATCH", path, {"rules": role["rules"]}, content_type=MERGE)
         plane.ready()
+        eventually(lambda: conditions(bare, "p"), "the policy is known, and has a condition")
 
 
 def test_a_token_that_is_replaced(cluster: Ground) -> None:

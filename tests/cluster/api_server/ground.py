@@ -5,7 +5,6 @@ import http.client
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import ssl
@@ -22,19 +21,14 @@ import grpc
 import yaml
 
 from mesh.wire import ca_pb2, ca_pb2_grpc
+from tests.cluster.programs import KUBERNETES, programs
 
 ROOT = Path(__file__).parents[3]
 CHART = ROOT / "daemonset/chart"
-# Where kube-apiserver is; a variable, since no package of Debian 12 has one.
-BIN = Path(os.environ.get("KUBERNETES_BIN", "/nonexistent"))
 NAMESPACE = "ambient-system"
 # A machine that does other things as well.
 WITHIN_S = 40.0
 _ADMIN = "admin-of-the-test"
-
-
-def available() -> bool:
-    return (BIN / "kube-apiserver").exists() and shutil.which("etcd") is not None
 
 
 def eventually(check: Callable[[], Any], what: str = "", within_s: float = WITHIN_S) -> Any:
@@ -91,7 +85,7 @@ class ApiServer:
     def start_server(self) -> None:
         key = str(self.directory / "accounts.key")
         self._server = self._spawn(
-            str(BIN / "kube-apiserver"),
+            str(programs(KUBERNETES) / "kube-apiserver"),
             f"--etcd-servers=http://127.0.0.1:{self.etcd_port}",
             f"--secure-port={self.port}",
             "--bind-address=127.0.0.1",
