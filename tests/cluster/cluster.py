@@ -1,6 +1,7 @@
 """A whole cluster: up, down, and what there is of it."""
 
 import re
+import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from tests.cluster import journal
 from tests.cluster.control_plane import start_control_plane
 from tests.cluster.images import load_basics
 from tests.cluster.kubectl import Kubectl, KubectlFailed
-from tests.cluster.layout import MAX_CLUSTERS, Layout
+from tests.cluster.layout import MAX_CLUSTERS, Layout, Node
 from tests.cluster.node import CGROUPS, start_node
 from tests.cluster.processes import until
 from tests.cluster.programs import COREDNS, KUBERNETES, programs
@@ -32,6 +33,14 @@ class Unusable(Exception):
 class Cluster:
     layout: Layout
     kubectl: Kubectl
+
+    def kill(self, node: Node, program: str) -> None:
+        """Kills every process of a node that runs a program of this name, as a crash would; none may run there."""
+        init = journal.processes(self.layout)[node.name].pid
+        # `unshare` waits in this machine's namespaces for the node's first process, which is its only child.
+        first = Path(f"/proc/{init}/task/{init}/children").read_text().split()[0]
+        command = ["nsenter", f"--target={first}", "--pid", "--mount", "pkill", "-KILL", "-f", f"(^|/){program}( |$)"]
+        subprocess.run(command, check=False, capture_output=True)
 
 
 def up(name: str, node_count: int = 2) -> Cluster:

@@ -6,9 +6,12 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cluster.cluster import Cluster, down, find, up
+from tests.cluster.mesh import Mesh, Stream, client, servers
 
 # AMBIENT_TEST_CLUSTER names one that is there already, and stays.
 _KEPT = "AMBIENT_TEST_CLUSTER"
+# Requests a second, each on a connection of its own.
+RATE = 200
 
 
 @pytest.fixture(scope="session")
@@ -41,3 +44,27 @@ def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]
         yield name
     finally:
         cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def mesh(cluster: Cluster) -> Iterator[Mesh]:
+    """The mesh of this checkout, installed by Helm; the tests of uninstalling take it away and put it back."""
+    mesh = Mesh(cluster)
+    mesh.install()
+    yield mesh
+    if os.environ.get(_KEPT):
+        mesh.uninstall()
+
+
+@pytest.fixture
+def stream(mesh: Mesh, namespace: str) -> Stream:
+    """A web server on each node, and a pod that sends 200 requests a second to their service. The namespace is not in the mesh."""
+    kubectl = mesh.cluster.kubectl
+    kubectl.apply(servers(), "-n", namespace)
+    kubectl("rollout", "status", "daemonset/web", "-n", namespace, "--timeout=60s")
+    kubectl.apply(client(RATE), "-n", namespace)
+    kubectl("wait", "--for=condition=Ready", "pod/load", "-n", namespace, "--timeout=60s")
+    stream = Stream(mesh.cluster, namespace)
+    stream.goes_on()
+    assert stream.failures() == []
+    return stream
