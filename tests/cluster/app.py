@@ -55,6 +55,9 @@ async def load(target: str, rate: float) -> None:
     host, _, port = target.rpartition(":")
     # Asked once, so that it is the mesh and not the DNS that is looked at.
     host = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0][4][0]
+    # kube-proxy hears of the servers a moment after the API server does: what counts begins with the first answer.
+    while await request(host, int(port)):
+        await asyncio.sleep(0.1)
     done = 0
 
     async def one() -> None:

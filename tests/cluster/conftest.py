@@ -11,7 +11,7 @@ from tests.cluster.mesh import Mesh, Stream, client, servers
 # AMBIENT_TEST_CLUSTER names one that is there already, and stays.
 _KEPT = "AMBIENT_TEST_CLUSTER"
 # Requests a second, each on a connection of its own.
-RATE = 200
+RATE = 500
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +58,7 @@ def mesh(cluster: Cluster) -> Iterator[Mesh]:
 
 @pytest.fixture
 def stream(mesh: Mesh, namespace: str) -> Stream:
-    """A web server on each node, and a pod that sends 200 requests a second to their service. The namespace is not in the mesh."""
+    """A web server on each node, and a pod that sends RATE requests a second to their service. The namespace is not in the mesh."""
     kubectl = mesh.cluster.kubectl
     kubectl.apply(servers(), "-n", namespace)
     kubectl("rollout", "status", "daemonset/web", "-n", namespace, "--timeout=60s")

@@ -116,7 +116,7 @@ class Stream:
         """How many requests have been answered, one way or another."""
         return max((int(line.split()[2]) for line in self.lines() if line.startswith("DONE")), default=0)
 
-    def goes_on(self, requests: int = 200) -> None:
+    def goes_on(self, requests: int = 1000) -> None:
         """Waits until so many more have been answered."""
         enough = self.done() + requests
         until(lambda: self.done() >= enough, f"{requests} more requests are answered", self.cluster.layout)
