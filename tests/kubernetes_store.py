@@ -116,6 +116,9 @@ class Store:
             return web.json_response(found)
         if request.method == "PUT" and body["metadata"].get("resourceVersion") != (found or {})["metadata"]["resourceVersion"]:
             return _refuse(409, "Conflict")
+        version = body.get("metadata", {}).get("resourceVersion")
+        if applied and version is not None and found is not None and version != found["metadata"]["resourceVersion"]:
+            return _refuse(409, "Conflict")
         merged = _merge(copy.deepcopy(found or {}), body) if request.method == "PATCH" else body
         if request.method == "PATCH":
             now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -20,12 +20,14 @@ from controlplane.rotation import Pace
 from controlplane.tokens import Authenticator
 from runtime.kubernetes import Api, load_access
 
+# To hand the Lease on takes milliseconds; a server that does not answer is not waited for. Kubernetes gives a pod 30 s.
+STOP_WITHIN_S = 5.0
+
 
 class Cluster:
     """Every replica serves; the one that leads writes. Args: see controlplane.directory.Directory."""
 
     authenticator: Authenticator
-    _authority: ClusterAuthority
     _source: ClusterSource
     _leadership: Leadership
     _status: StatusWriter
@@ -47,6 +49,7 @@ class Cluster:
         self._publisher = publisher
         self._clock = clock
         self._connection = AsyncExitStack()
+        self._authority: ClusterAuthority | None = None
         self._entered = False
 
     async def enter(self) -> None:
@@ -65,20 +68,28 @@ class Cluster:
         self._entered = True
 
     async def follow(self, stopping: asyncio.Event) -> None:
+        assert self._authority is not None, "enter has not returned"
+        parts = (self._checks, self._leadership, self._authority, self._source, self._status)
         async with asyncio.TaskGroup() as group:
-            for part in (self._checks, self._leadership, self._authority, self._source, self._status):
-                group.create_task(part.follow(stopping))
+            tasks = [group.create_task(part.follow(stopping)) for part in parts]
+            await stopping.wait()
+            await asyncio.wait(tasks, timeout=STOP_WITHIN_S)
+            for task in tasks:
+                task.cancel()
 
     async def leave(self) -> None:
         await self._connection.aclose()
 
     @property
     def authority(self) -> Authority:
+        assert self._authority is not None, "enter has not returned"
         return self._authority.current
 
     @property
     def unready(self) -> str:
-        return f"not listed yet: {self._source.missing}" if self._entered else "there is no authority yet"
+        if self._entered:
+            return f"not listed yet: {self._source.missing}"
+        return f"there is no authority yet: {self._authority.trouble if self._authority is not None else ''}"
 
     def kinds(self) -> list[dict[str, object]]:
         return self._source.report() if self._entered else []

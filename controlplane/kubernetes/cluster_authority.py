@@ -164,6 +164,11 @@ class ClusterAuthority:
                 pass
 
     @property
+    def trouble(self) -> str:
+        """What is in the way; "" for nothing."""
+        return self._trouble
+
+    @property
     def current(self) -> Authority:
         assert self._current is not None, "enter has not returned"
         return self._current
@@ -199,7 +204,10 @@ class ClusterAuthority:
         lists = self._source.lists(str(published.get(LISTS_FILE, "")).encode(), self._clock())
         wanted = {BUNDLE_FILE: authority.bundle.decode(), LISTS_FILE: lists.decode()}
         if found is None or any(published.get(key) != value for key, value in wanted.items()):
-            found = await self._api.apply(CONFIG_MAPS, self._namespace, BUNDLE, {"data": wanted}, manager=MANAGER)
+            # Of the version that was read: a replica that was held up may lead no longer, and know less than the one that does.
+            version = _metadata(found).get("resourceVersion") if found is not None else None
+            known = {"metadata": {"resourceVersion": version}} if version is not None else {}
+            found = await self._api.apply(CONFIG_MAPS, self._namespace, BUNDLE, {**known, "data": wanted}, manager=MANAGER)
             _log.info("bundle_written", config_map=f"{self._namespace}/{BUNDLE}", authority=describe(authority))
         return _applied_at(found, self._clock())
 
@@ -212,8 +220,7 @@ class ClusterAuthority:
 
 def _applied_at(config_map: Mapping[str, Any], now: dt.datetime) -> dt.datetime:
     """Returns when we last changed it, whichever replica did; now, where nobody says. Source: Kubernetes, "Server-Side Apply", managers."""
-    metadata = config_map.get("metadata")
-    found = metadata.get("managedFields") if isinstance(metadata, dict) else None
+    found = _metadata(config_map).get("managedFields")
     managers = found if isinstance(found, list) else ()
     times = [str(one.get("time")) for one in managers if isinstance(one, dict) and one.get("manager") == MANAGER]
     try:
@@ -221,3 +228,8 @@ def _applied_at(config_map: Mapping[str, Any], now: dt.datetime) -> dt.datetime:
         return max(time for time in map(dt.datetime.fromisoformat, times) if time.tzinfo is not None)
     except (ValueError, TypeError):
         return now
+
+
+def _metadata(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    metadata = data.get("metadata")
+    return metadata if isinstance(metadata, dict) else {}

@@ -22,10 +22,12 @@ _log = structlog.get_logger()
 EACH_S = 0.1
 # Somebody else who writes the same conditions would be answered at once, for ever; and what the server refused once it may take later.
 AGAIN_S = 30.0
-# What changed may have been noticed by nobody who would say so: a leader that begins, a time that has passed.
+# Nobody says that this replica leads, or that a time has passed.
 LOOK_S = 2.0
 
 
+# Comparing so many takes some milliseconds; in between others have their turn.
+_AT_ONCE = 200
 # A condition without the time of its transition.
 Said = tuple[str, str, str, str, int]
 
@@ -45,6 +47,8 @@ class StatusWriter:
         # What was written last, and when that may be written again.
         self._tried: dict[ObjectKey, tuple[tuple[Said, ...], float]] = {}
         self._changed = asyncio.Event()
+        # When to look again at all that there is: at once where something changed.
+        self._due_s = 0.0
         self._trouble = ""
 
     def observe(self, kind: Kind, following: Following, batch: Batch) -> None:
@@ -57,24 +61,31 @@ class StatusWriter:
                 self._tried.pop(key, None)
             else:
                 self._there[key] = read_conditions(change.data)
+        self.announce()
 
     def announce(self) -> None:
         """Says that conditions may have become others."""
+        self._due_s = 0.0
         self._changed.set()
 
     async def follow(self, stopping: asyncio.Event) -> None:
         """Writes until `stopping` is set."""
         while not stopping.is_set():
-            if self._leading():
-                await self._write_all(stopping)
             self._changed.clear()
+            if not self._leading():
+                self._due_s = 0.0
+            elif time.monotonic() >= self._due_s:
+                self._due_s = time.monotonic() + AGAIN_S
+                await self._write_all(stopping)
             stop, change = (asyncio.ensure_future(one.wait()) for one in (stopping, self._changed))
             await asyncio.wait({stop, change}, timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
             stop.cancel()
             change.cancel()
 
     async def _write_all(self, stopping: asyncio.Event) -> None:
-        for key in list(self._conditions):
+        for position, key in enumerate(list(self._conditions)):
+            if position % _AT_ONCE == 0:
+                await asyncio.sleep(0)
             wanted = self._wanted(key)
             if wanted is None:
                 continue

@@ -17,6 +17,10 @@ from runtime.kubernetes.resources import Resource
 RETRY = Backoff(first_s=0.5, limit_s=30.0)
 # Whoever installs a kind or grants a permission waits so long at most.
 ABSENT = Backoff(first_s=30.0, limit_s=30.0)
+# One answer is not believed that a kind is not there, for policies may be of it: a server that starts, or one of several, may not know it
+# yet. (While it starts, Kubernetes' own says 503: seen with 1.34.)
+CONFIRM = Backoff(first_s=3.0, limit_s=3.0)
+_ABSENCES = 2
 # Of pods, some 2 MB: 40 ms of the event loop's time.
 PAGE_SIZE = 250
 # What does not fit into an answer is asked for in smaller pages.
@@ -105,7 +109,8 @@ class Following:
     _newest: str = "0"
     _continue: str = ""
     _seen: set[Name] = field(default_factory=set)
-    _absent: int = 0
+    _untried: int = -1
+    _absences: int = 0
     _chosen: int = 0
     _page_size: int = PAGE_SIZE
     _failures: int = 0
@@ -122,8 +127,7 @@ class Following:
         Args:
             random: in [0, 1).
         """
-        absent = isinstance(self.trouble, ApiError) and self.trouble.status in {403, 404}
-        wait_s = (ABSENT if absent else RETRY).delay_s(self._failures, random) if self._failures else 0.0
+        wait_s = self._backoff().delay_s(self._failures, random) if self._failures else 0.0
         query = {"fieldSelector": self.selection.fields, "labelSelector": self.selection.labels}
         if self._version:
             lasts_s = int(WATCH_LASTS_S * (1 + random))
@@ -194,11 +198,11 @@ class Following:
 
     def failed(self, error: MeshError) -> None:
         """What was asked last failed."""
-        self.trouble = error
+        before, self.trouble = self.trouble, error
         self._failures += 1
         watching, self._continue, self._seen = bool(self._version), "", set()
         if isinstance(error, ApiError):
-            self._refused(error)
+            self._refused(error, before)
         elif isinstance(error, BrokenAnswer):
             self._broken += 1
             if error.too_large and not watching:
@@ -206,21 +210,26 @@ class Following:
             if self._broken >= _MOST_BROKEN:
                 self._broken, self._version = 0, ""
 
-    def _refused(self, error: ApiError) -> None:
+    def _refused(self, error: ApiError, before: MeshError | None) -> None:
         if error.status == 410 or error.reason == "Expired" or _TOO_LARGE_VERSION in error.message:
             self._consistent, self._version = self._consistent or not self._version, ""
         elif error.status == 404:
             self._version = ""
             self._chosen = (self._chosen + 1) % len(self.resources)
-            self._absent += 1
-            if self._absent < len(self.resources):
+            self._untried = (self._untried if self._untried >= 0 else len(self.resources)) - 1
+            if self._untried:
                 # There is another version to be tried first.
-                self._failures, self.trouble = 0, None
+                self._failures, self.trouble = 0, before
             else:
-                self._absent = 0
-                self.settled |= self.optional
+                self._untried, self._absences = -1, self._absences + 1
+                self.settled |= self.optional and self._absences >= _ABSENCES
         elif error.status == 403:
             self._version = ""
+
+    def _backoff(self) -> Backoff:
+        if not isinstance(self.trouble, ApiError) or self.trouble.status not in {403, 404}:
+            return RETRY
+        return CONFIRM if 0 < self._absences < _ABSENCES else ABSENT
 
     @property
     def _kind(self) -> str:
@@ -241,7 +250,8 @@ class Following:
         return [Change(name, None) for name in sorted(gone)]
 
     def _well(self) -> None:
-        self._failures = self._broken = self._absent = 0
+        self._failures = self._broken = self._absences = 0
+        self._untried = -1
         self.trouble = None
 
 

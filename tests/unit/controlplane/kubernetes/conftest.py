@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from controlplane.kubernetes import cluster_authority, election, leadership, status_writer
+from runtime.backoff import Backoff
+from runtime.kubernetes import following
 from tests.unit.controlplane.kubernetes.cluster import InCluster
 
 
@@ -16,6 +18,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[InClust
     monkeypatch.setattr(leadership, "RETRY_S", 0.02)
     monkeypatch.setattr(election, "RENEW_WITHIN_S", 1.0)
     monkeypatch.setattr(election, "LEASE_S", 2.0)
+    monkeypatch.setattr(following, "CONFIRM", Backoff(0.02, 0.02))
     monkeypatch.setattr(status_writer, "EACH_S", 0.0)
     monkeypatch.setattr(status_writer, "LOOK_S", 0.02)
     return InCluster(tmp_path)

@@ -9,7 +9,9 @@ import pytest
 import structlog
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from controlplane.config import parse
 from controlplane.resources import ADDRESS_TYPE, AUTHORIZATION_TYPE
+from controlplane.server import ControlPlane
 from tests.unit.controlplane.kubernetes.cluster import InCluster, Replica, token
 from tests.unit.controlplane.world import IDENTITY, ambient, csr, pod, service, uid
 
@@ -202,6 +204,18 @@ async def test_a_root_is_rotated_on_request_and_every_replica_follows(cluster: I
         await cluster.store.until(lambda: cluster.bundle()["root-cert.pem"].count("BEGIN") == 2)
         await cluster.store.until(lambda: "rotation-3.json" in cluster.store.objects[SECRET]["data"])
         assert "rotate-root" not in cluster.store.objects[SECRET]["data"]
+
+
+async def test_without_permission_for_the_secret_the_readiness_says_so(cluster: InCluster) -> None:
+    cluster.store.forbidden.add(("GET", "secrets"))
+    async with cluster.api() as url:
+        control_plane = ControlPlane(parse({**cluster.settings(url, "plane-1"), "READINESS_ADDR": "127.0.0.1:0"}))
+        starting = asyncio.create_task(control_plane.start())
+        while "403" not in control_plane._surroundings.unready:
+            await asyncio.sleep(0.01)
+        cluster.store.forbidden.clear()
+        await starting
+        await control_plane.stop()
 
 
 async def test_a_secret_that_vanishes_leaves_the_authority_in_force(cluster: InCluster) -> None:

@@ -147,21 +147,41 @@ def test_no_permission_is_asked_for_again_slowly_and_nothing_is_forgotten() -> N
     assert following.known
 
 
-def test_a_kind_that_is_not_there_is_tried_in_every_version() -> None:
+MISSING = ApiError(404, "NotFound", "the server could not find the requested resource")
+
+
+def test_a_kind_that_is_not_there_is_tried_in_every_version_and_once_more() -> None:
     following = Following(AUTHORIZATION_POLICIES, optional=True)
-    missing = ApiError(404, "NotFound", "the server could not find the requested resource")
-    following.failed(missing)
-    step = following.step(0.0)
-    assert (step.resource.version, step.wait_s, following.settled, following.trouble) == ("v1beta1", 0, False, None)
-    following.failed(missing)
-    step = following.step(0.0)
-    assert (step.resource.version, step.wait_s, following.settled) == ("v1", 15, True)
+    steps, troubles = [], []
+    for _ in range(6):
+        following.failed(MISSING)
+        step = following.step(0.0)
+        troubles.append(following.trouble)
+        steps.append((step.resource.version, step.wait_s, following.settled))
+    assert steps == [
+        ("v1beta1", 0, False),
+        ("v1", 1.5, False),
+        ("v1beta1", 0, False),
+        ("v1", 15, True),
+        ("v1beta1", 0, True),
+        ("v1", 15, True),
+    ]
+    # It is missing until it is found, whichever version is asked for.
+    assert troubles == [None, *[MISSING] * 5]
     assert told(following.take_page(listing([thing("a", 1)], 5, kind="AuthorizationPolicyList"))) == ["a"]
     # The kind goes: what was known stays until a list says otherwise.
-    following.failed(missing)
-    following.failed(missing)
+    following.failed(MISSING)
+    following.failed(MISSING)
     assert following.known
     assert told(following.take_page(listing([], 8, kind="AuthorizationPolicyList"))) == ["-a"]
+
+
+def test_a_kind_that_was_only_late_is_not_missing() -> None:
+    following = Following(AUTHORIZATION_POLICIES[:1], optional=True)
+    following.failed(MISSING)
+    following.failed(ApiUnreachable("connection refused"))
+    assert (following.settled, following.step(0.0).wait_s) == (False, 0.5)
+    assert following.take_page(listing([], 5, kind="AuthorizationPolicyList")).listed
 
 
 def test_a_required_kind_that_is_not_there_is_never_complete() -> None:
