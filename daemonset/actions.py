@@ -10,10 +10,12 @@ import structlog
 
 from daemonset.capture.capturer import Capturer
 from daemonset.capture.kernel import Site
+from daemonset.node.probes import ProbeRules
 from daemonset.pods import PodInfo
 from daemonset.reconcile import NetnsId, Stage
 from daemonset.zds.server import ZdsServer
 from mesh.errors import CaptureError
+from mesh.model import IPAddress
 
 _log = structlog.get_logger(scope="pods")
 # A ztunnel that is there answers in milliseconds. After this the pod is looked at anew: it may have left the mesh meanwhile.
@@ -35,6 +37,7 @@ class HeldPod:
     Args:
         site: with the file descriptor of its namespace, which belongs to this.
         error: why it is not captured or not served; "" when all is well.
+        addresses: of the pod's devices, once its namespace was looked at.
         held_before: of one that is not captured yet: an earlier agent captured it, as far as can be seen.
         retry_at_s: time.monotonic() of the next attempt after a failure.
     """
@@ -47,6 +50,7 @@ class HeldPod:
     busy: bool = False
     retry_at_s: float = 0.0
     held_before: bool = False
+    addresses: frozenset[IPAddress] = frozenset()
 
 
 class Actions:
@@ -54,9 +58,10 @@ class Actions:
     wanted: whether a pod belongs in the mesh now; asked while a release may still be taken back.
     """
 
-    def __init__(self, capturer: Capturer, zds: ZdsServer, wanted: Callable[[str], bool]) -> None:
+    def __init__(self, capturer: Capturer, zds: ZdsServer, probes: ProbeRules, wanted: Callable[[str], bool]) -> None:
         self._capturer = capturer
         self._zds = zds
+        self._probes = probes
         self._wanted = wanted
 
     async def enrol(self, pod: HeldPod) -> bool:
@@ -68,6 +73,8 @@ class Actions:
         started = time.monotonic()
         if not await self._zds.wait_served(pod.info.uid, _SERVE_TIMEOUT_S):
             raise CaptureError(pod.site.name, self._zds.refusal(pod.info.uid) or "ztunnel has not acknowledged", 0)
+        pod.addresses = await self._capturer.addresses(pod.site)
+        await self._probes.cover(pod.addresses)
         steps = await self._capturer.capture(pod.site)
         findings = await self._capturer.verify(pod.site)
         if findings:

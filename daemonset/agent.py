@@ -15,10 +15,12 @@ import structlog
 from daemonset.actions import Actions, HeldPod
 from daemonset.capture.capturer import Capturer
 from daemonset.news import Kind, PodNews, ignore
+from daemonset.node.probes import ProbeRules
 from daemonset.pods import NodePods, PodInfo
 from daemonset.reconcile import Action, Held, NetnsId, Stage, reconcile
 from daemonset.zds.server import ZdsServer
 from mesh.errors import CaptureError
+from mesh.model import IPAddress
 
 _log = structlog.get_logger(scope="agent")
 # Between two attempts at one pod: a label takes effect within some seconds also where the first one failed.
@@ -42,19 +44,21 @@ class Agent:
         open_netns: Callable[[str], int],
         socket_path: Path,
         capturer: Capturer,
+        probes: ProbeRules,
         group: asyncio.TaskGroup,
         tell: Callable[[PodNews], None] = ignore,
     ) -> None:
         self._open_netns = open_netns
         self._tell = tell
         self._capturer = capturer
+        self._probes = probes
         self._group = group
         self._pods: dict[str, HeldPod] = {}
         self._node = NodePods({}, frozenset())
         self._netns: Mapping[str, NetnsId] = {}
         self._wake = asyncio.Event()
         self.zds = ZdsServer(socket_path, self._acknowledged)
-        self._actions = Actions(capturer, self.zds, lambda uid: uid in self._node.wanted)
+        self._actions = Actions(capturer, self.zds, probes, lambda uid: uid in self._node.wanted)
 
     def pods(self) -> list[dict[str, Any]]:
         """Each held pod, as docs/runtime.md has it under /pods."""
@@ -89,6 +93,12 @@ class Agent:
         for uid in self._capturer.pinned() - netns.keys():
             await asyncio.to_thread(self._capturer.unpin, uid)
         await self._act()
+
+    async def _addresses(self, pod: HeldPod) -> frozenset[IPAddress]:
+        try:
+            return await self._capturer.addresses(pod.site)
+        except CaptureError:
+            return frozenset()  # enrolling it will say why
 
     async def _holds_anything(self, pod: HeldPod) -> bool:
         try:
@@ -146,6 +156,7 @@ class Agent:
 
     async def _hold(self, pod: HeldPod) -> None:
         self._pods[pod.info.uid] = pod
+        pod.addresses = await self._addresses(pod)
         if pod.info.uid in self._node.announced:
             pod.held_before = await self._holds_anything(pod)
         await self.zds.register(pod.info, pod.site.netns)
@@ -206,6 +217,7 @@ class Agent:
                 pod = self._pods.get(uid)
                 if pod is not None and pod.stage is Stage.CAPTURED and not pod.busy:
                     await asyncio.sleep(_CHECK_SHARE * await self._check(pod))
+            await self._probes.keep(frozenset(address for pod in self._pods.values() for address in pod.addresses))
 
     async def _check(self, pod: HeldPod) -> float:
         """Checks one pod; returns the seconds that it took."""

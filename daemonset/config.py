@@ -9,6 +9,8 @@ from runtime.settings import ListenAddress, LogFormat, SettingsReader, dns_name,
 
 # Source: struct sockaddr_un; a longer path cannot be bound.
 _MAX_SOCKET_PATH = 107
+# By whether the agent runs in a pod: there the node's first process has it, elsewhere the agent itself.
+_NODE_NETNS = {True: "/proc/1/ns/net", False: "/proc/self/ns/net"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +34,11 @@ class KubernetesSettings:
         kubeconfig: None: this process runs in a pod.
         pod_name: of the agent itself; it signs events.
         proc_dir: /proc of the node's processes.
-        host_netns: file of the node's own network namespace.
     """
 
     kubeconfig: Path | None
     pod_name: str
     proc_dir: Path
-    host_netns: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,7 @@ class Settings:
 
     Args:
         node_name: a DNS subdomain; it becomes a directory's name.
+        host_netns: file of the node's own network namespace.
         inpod_uds: where ztunnel finds the agent.
         capture: how pods are captured.
         pins: directory, in a BPF file system, of this node's pods.
@@ -55,6 +56,7 @@ class Settings:
 
     node_name: str
     source: DirectorySettings | KubernetesSettings
+    host_netns: Path
     inpod_uds: Path
     capture: Mode
     bpffs: Path
@@ -77,6 +79,7 @@ def parse(env: Mapping[str, str]) -> Settings:
     settings = Settings(
         node_name=reader.read("NODE_NAME", None, dns_name, "the name of this node: a DNS subdomain"),
         source=_read_kubernetes(reader) if kubernetes else _read_directory(reader),
+        host_netns=reader.read("HOST_NETNS", _NODE_NETNS[kubernetes], _absolute_path, "the file of the node's network namespace"),
         inpod_uds=reader.read("INPOD_UDS", "/var/run/ztunnel/ztunnel.sock", _socket_path, f"a path of at most {_MAX_SOCKET_PATH} bytes"),
         capture=reader.read("CAPTURE", Mode.EBPF.value, _mode, "ebpf or iptables"),
         bpffs=reader.read("BPFFS", "/sys/fs/bpf/ambient", _absolute_path, "an absolute path"),
@@ -99,7 +102,6 @@ def _read_kubernetes(reader: SettingsReader) -> KubernetesSettings:
         kubeconfig=reader.read_optional("KUBECONFIG", path, "a kubeconfig file"),
         pod_name=reader.read("POD_NAME", None, dns_name, "the name of this pod: a DNS subdomain"),
         proc_dir=reader.read("PROC_DIR", "/proc", _directory, "an existing directory: /proc of the node's processes"),
-        host_netns=reader.read("HOST_NETNS", "/proc/1/ns/net", _absolute_path, "the file of the node's network namespace"),
     )
 
 

@@ -15,6 +15,7 @@ from daemonset.config import DirectorySettings, Settings, parse
 from daemonset.directory import Directory
 from daemonset.kubernetes.cluster import Cluster
 from daemonset.mounts import mount_bpffs, unlock_sysctls
+from daemonset.node.probes import ProbeRules
 from daemonset.surroundings import Surroundings
 from mesh.errors import ConfigError, ConfigErrors
 from runtime.logs import configure_logs
@@ -49,7 +50,8 @@ async def _run(settings: Settings, capturer: Capturer) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     try:
         async with surroundings(settings) as around, asyncio.TaskGroup() as group:
-            agent = Agent(around.open_netns, settings.inpod_uds, capturer, group, around.tell)
+            probes = ProbeRules(settings.host_netns)
+            agent = Agent(around.open_netns, settings.inpod_uds, capturer, probes, group, around.tell)
             page = AdminPage(settings.readiness, serving.is_set, agent.pods)
             await page.start()
             _log.info("agent_starts", node=settings.node_name, capture=settings.capture.value)
@@ -65,7 +67,7 @@ async def _run(settings: Settings, capturer: Capturer) -> None:
 def surroundings(settings: Settings) -> Surroundings:
     if isinstance(settings.source, DirectorySettings):
         return Directory(settings.source, settings.node_name)
-    return Cluster(settings.source, settings.node_name)
+    return Cluster(settings.source, settings.node_name, settings.host_netns)
 
 
 async def _follow(around: Surroundings, agent: Agent, group: asyncio.TaskGroup, stopping: asyncio.Event, serving: asyncio.Event) -> None:

@@ -14,6 +14,7 @@ from daemonset.capture.steps import Add, Step
 from ebpf import pins
 from ebpf.sockets import SocketWalker
 from mesh.errors import CaptureError
+from mesh.model import IPAddress
 
 
 class Capturer:
@@ -43,6 +44,11 @@ class Capturer:
     def unpin(self, uid: str) -> None:
         """Removes the pins of a pod whose namespace is gone."""
         pins.remove(self._directory / uid)
+
+    async def addresses(self, site: Site) -> frozenset[IPAddress]:
+        """The addresses of the namespace's devices, but its loopback's."""
+        survey = await asyncio.to_thread(over.survey, site)
+        return frozenset(ip for ip in survey.addresses if not ip.is_loopback and not ip.is_link_local)
 
     async def holds_anything(self, site: Site) -> bool:
         """Whether anything of capture is in the pod's namespace."""

@@ -6,6 +6,7 @@ import datetime as dt
 import random
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -35,11 +36,12 @@ _RETRY = Backoff(0.5, 30.0)
 class Cluster:
     """Args:
     node_name: whose pods.
+    node_netns: file of its own network namespace.
     """
 
-    def __init__(self, settings: KubernetesSettings, node_name: str) -> None:
+    def __init__(self, settings: KubernetesSettings, node_name: str, node_netns: Path) -> None:
         self._settings, self._node_name = settings, node_name
-        self._namespaces = ProcessNamespaces(settings.proc_dir, settings.host_netns)
+        self._namespaces = ProcessNamespaces(settings.proc_dir, node_netns)
         self._stack = contextlib.AsyncExitStack()
         self._group = asyncio.TaskGroup()
         self._searching_since: dict[str, float] = {}

@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from tests.cluster.kubectl import KubectlFailed
 from tests.cluster.mesh import Mesh, Stream
 from tests.cluster.processes import until
 
@@ -120,3 +121,55 @@ def test_pods_of_a_stateful_set_by_their_own_names_and_a_job(mesh: Mesh, namespa
     kubectl.apply(manifests[2], "-n", namespace)
     kubectl("wait", "--for=condition=Complete", "job/once", "-n", namespace, "--timeout=60s")
     assert kubectl("logs", "job/once", "-n", namespace).strip() == "database-1"
+
+
+PROBED = """
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: strict}
+spec: {mtls: {mode: STRICT}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: probed}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: web
+    image: localhost/tools:1
+    command: [sh, -c, "echo fine > /www/index.html; exec busybox httpd -f -p 8080 -h /www"]
+    startupProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}
+    readinessProbe: {httpGet: {port: 8080}, periodSeconds: 1, failureThreshold: 1}
+    livenessProbe: {httpGet: {port: 8080}, periodSeconds: 1, failureThreshold: 1}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: outsider, labels: {istio.io/dataplane-mode: none}}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers: [{name: sleep, image: localhost/tools:1, command: [sleep, "3600"]}]
+"""
+
+
+def test_probes_pass_where_plaintext_does_not(mesh: Mesh, namespace: str) -> None:
+    kubectl = mesh.cluster.kubectl
+    mesh.label(namespace, "ambient")
+    kubectl.apply(PROBED, "-n", namespace)
+    kubectl("wait", "--for=condition=Ready", "pod", "--all", "-n", namespace, "--timeout=60s")
+    until(lambda: mesh.redirected(namespace)["probed"], "the pod is captured", mesh.cluster.layout)
+    address = kubectl.get("pod", "probed", "-n", namespace)["status"]["podIP"]
+    fetch = ["exec", "outsider", "-n", namespace, "--", "curl", "-sS", "-m", "5", f"http://{address}:8080/"]
+
+    def refused() -> bool:
+        try:
+            kubectl(*fetch)
+        except KubectlFailed:
+            return True
+        return False
+
+    until(refused, "plaintext is refused", mesh.cluster.layout)
+    # One probe that fails makes it unready, or starts it again: ten rounds of them do not.
+    with pytest.raises(KubectlFailed, match="timed out"):
+        kubectl("wait", "--for=condition=Ready=false", "pod/probed", "-n", namespace, "--timeout=10s")
+    [status] = kubectl.get("pod", "probed", "-n", namespace)["status"]["containerStatuses"]
+    assert (status["ready"], status["restartCount"]) == (True, 0)

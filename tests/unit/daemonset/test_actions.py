@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Callable, Iterator
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,9 @@ from daemonset.capture.kernel import Site
 from daemonset.pods import PodInfo
 from daemonset.reconcile import Stage
 from mesh.errors import CaptureError
+from mesh.model import IPAddress
+
+ADDRESS = IPv4Address("10.0.0.1")
 
 
 class FakeKernel:
@@ -27,6 +31,9 @@ class FakeKernel:
         self.holds = True
         self.broken = ""
         self.when_drained: Callable[[], None] = lambda: None
+
+    async def addresses(self, site: Site) -> frozenset[IPAddress]:
+        return frozenset({ADDRESS})
 
     async def capture(self, site: Site) -> tuple[()]:
         return self._say("capture", ())
@@ -60,6 +67,16 @@ class FakeKernel:
         return result
 
 
+class FakeRules:
+    """Stands where the ProbeRules do."""
+
+    def __init__(self, said: list[str]) -> None:
+        self.said = said
+
+    async def cover(self, addresses: frozenset[IPAddress]) -> None:
+        self.said.append(f"cover {', '.join(map(str, addresses))}")
+
+
 class FakeZtunnel:
     """Stands where the ZdsServer does."""
 
@@ -88,7 +105,7 @@ class World:
         self.kernel, self.ztunnel = FakeKernel(self.said), FakeZtunnel(self.said)
         self.wanted = False
         self.pod = HeldPod(PodInfo("uid", "web", "shop", "default"), (4, 1), Site("shop/web", netns, Path("/pins")))
-        self.actions = Actions(self.kernel, self.ztunnel, lambda uid: self.wanted)
+        self.actions = Actions(self.kernel, self.ztunnel, FakeRules(self.said), lambda uid: self.wanted)
 
     def run(self, action) -> bool:
         return asyncio.run(action(self.pod))
@@ -116,7 +133,7 @@ def is_open(fd: int) -> bool:
 
 def test_capture_waits_for_ztunnel_and_is_verified(world: World) -> None:
     assert world.run(world.actions.enrol)
-    assert world.said == ["served", "capture", "verify"]
+    assert world.said == ["served", "cover 10.0.0.1", "capture", "verify"]
     assert world.pod.stage is Stage.CAPTURED
 
 

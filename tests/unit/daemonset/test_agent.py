@@ -12,6 +12,7 @@ from daemonset.agent import Agent
 from daemonset.capture.kernel import Site
 from daemonset.pods import PodInfo
 from daemonset.reconcile import Stage
+from mesh.model import IPAddress
 
 
 class FakeKernel:
@@ -23,6 +24,11 @@ class FakeKernel:
     async def verify(self, site: Site) -> tuple[()]:
         self.when_verified(site.name)
         return ()
+
+
+class FakeRules:
+    async def keep(self, addresses: frozenset[IPAddress]) -> None:
+        pass
 
 
 def captured(uid: str) -> HeldPod:
@@ -38,7 +44,7 @@ def test_patrol_leaves_a_pod_alone_that_went_while_another_was_checked(tmp_path:
     async def patrol() -> None:
         kernel, twice = FakeKernel(), asyncio.Event()
         async with asyncio.TaskGroup() as group:
-            agent = Agent(lambda uid: -1, tmp_path / "ztunnel.sock", kernel, group)
+            agent = Agent(lambda uid: -1, tmp_path / "ztunnel.sock", kernel, FakeRules(), group)
             agent._pods.update({uid: captured(uid) for uid in ("stays", "goes")})
 
             def check(name: str) -> None:
