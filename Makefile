@@ -35,7 +35,7 @@ GENERATED := $(PROTOS:.proto=_pb2.py) $(PROGRAMS:ebpf/programs/%.bpf.c=ebpf/obje
 LOCKED := $(VENV)/.locked-$(firstword $(shell sha256sum requirements.lock))
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo test test-unit test-system test-cluster cluster lint format bench image manifests lock clean root run-packages test-packages image-packages cluster-packages install
+.PHONY: help demo test test-unit test-system test-cluster test-oldest cluster lint format bench image manifests lock clean root run-packages test-packages image-packages cluster-packages install
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -51,8 +51,14 @@ test-unit: install ## decisions, protocols, fuzzing
 test-system: root test-packages install ## real namespaces, real capture, programs that are not ours
 	$(PYTHON) -m pytest -n $(JOBS) --dist loadfile tests/netns tests/interop
 
-test-cluster: root cluster-packages install ## a real Kubernetes of two nodes on this machine; builds it the first time
+test-test-oldest: root cluster-packages install ## the control plane on the oldest API server that it runs with; builds it the first time
+	AMBIENT_API_SERVER=oldest $(PYTHON) -m pytest tests/cluster/api_server
+
+cluster: root cluster-packages install ## a real Kubernetes of two nodes on this machine; builds it the first time
 	$(PYTHON) -m pytest tests/cluster
+
+test-oldest: root cluster-packages install ## the control plane on the oldest API server that it runs with; builds it the first time
+	AMBIENT_API_SERVER=oldest $(PYTHON) -m pytest tests/cluster/api_server
 
 cluster: root cluster-packages install ## such a Kubernetes, to try things in; tests/cluster/README.md
 	$(PYTHON) -m tests.cluster up

@@ -15,7 +15,7 @@ from runtime.kubernetes.resources import Resource
 
 # Half a second to begin with: most failures are one connection. After a minute without an API server nothing here is in a hurry.
 RETRY = Backoff(first_s=0.5, limit_s=30.0)
-# Whoever installs a kind or grants a permission waits so long at most.
+# Whoever installs a kind waits so long at most.
 ABSENT = Backoff(first_s=30.0, limit_s=30.0)
 # One answer is not believed that a kind is not there, for policies may be of it: a server that starts, or one of several, may not know it
 # yet. (While it starts, Kubernetes' own says 503: seen with 1.34.)
@@ -223,11 +223,10 @@ class Following:
             else:
                 self._untried, self._absences = -1, self._absences + 1
                 self.settled |= self.optional and self._absences >= _ABSENCES
-        elif error.status == 403:
-            self._version = ""
 
     def _backoff(self) -> Backoff:
-        if not isinstance(self.trouble, ApiError) or self.trouble.status not in {403, 404}:
+        # A server that starts refuses everybody until it has read who may do what (403, seen with 1.34): no reason to wait for long.
+        if not isinstance(self.trouble, ApiError) or self.trouble.status != 404:
             return RETRY
         return CONFIRM if 0 < self._absences < _ABSENCES else ABSENT
 

@@ -45,7 +45,7 @@ class Recipe:
         """Of the linker: no symbols, and the version, which each program is told from outside."""
         major, minor = self.version.lstrip("v").split(".")[:2]
         match self.name:
-            case "kubernetes":
+            case "kubernetes" | "oldest":
                 path = "k8s.io/component-base/version"
                 return f"-s -w -X {path}.gitVersion={self.version} -X {path}.gitMajor={major} -X {path}.gitMinor={minor}"
             case "helm":
@@ -61,6 +61,8 @@ def _helm_kubernetes() -> str:
 
 
 KUBERNETES = Recipe("kubernetes", {name: f"k8s.io/kubernetes/cmd/{name}" for name in _KUBERNETES}, "k8s.io/kubernetes")
+# The oldest API server that the mesh runs with (docs/kubernetes.md).
+OLDEST = Recipe("oldest", {"kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver"}, "k8s.io/kubernetes")
 COREDNS = Recipe("coredns", {"coredns": "."}, "github.com/coredns/coredns")
 HELM = Recipe("helm", {"helm": "helm.sh/helm/v3/cmd/helm"}, "helm.sh/helm/v3")
 

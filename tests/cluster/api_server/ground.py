@@ -21,11 +21,13 @@ import grpc
 import yaml
 
 from mesh.wire import ca_pb2, ca_pb2_grpc
-from tests.cluster.programs import KUBERNETES, programs
+from tests.cluster.programs import KUBERNETES, OLDEST, programs
 
 ROOT = Path(__file__).parents[3]
 CHART = ROOT / "daemonset/chart"
 NAMESPACE = "ambient-system"
+# "oldest": the oldest API server that the mesh runs with, instead of the current one.
+_VERSION = {"": KUBERNETES, "oldest": OLDEST}[os.environ.get("AMBIENT_API_SERVER", "")]
 # A machine that does other things as well.
 WITHIN_S = 40.0
 _ADMIN = "admin-of-the-test"
@@ -85,7 +87,7 @@ class ApiServer:
     def start_server(self) -> None:
         key = str(self.directory / "accounts.key")
         self._server = self._spawn(
-            str(programs(KUBERNETES) / "kube-apiserver"),
+            str(programs(_VERSION) / "kube-apiserver"),
             f"--etcd-servers=http://127.0.0.1:{self.etcd_port}",
             f"--secure-port={self.port}",
             "--bind-address=127.0.0.1",
