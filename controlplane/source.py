@@ -1,15 +1,14 @@
 """The directory of manifests as a source of changes: read, re-read where it changed, the last good state kept."""
 
 import asyncio
-import contextlib
-import gc
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
 
+from controlplane.collector import collector_paused
 from controlplane.manifest_files import ManifestFiles
 from mesh.catalogue.changes import ObjectChange
 from mesh.errors import ConfigError, ConfigErrors
@@ -49,7 +48,7 @@ class ManifestDirectory:
         """
         if not self.path.is_dir():
             raise ConfigError("MANIFESTS_DIR", str(self.path), "an existing directory")
-        with _collector_paused():
+        with collector_paused():
             await self.refresh()
         async for paths in watch(self.path, stopping=stopping):
             names = named(self.path, paths)
@@ -119,15 +118,3 @@ class ManifestDirectory:
             else:
                 self.files.put(name, reading)
         return self.files.take_changes()
-
-
-@contextlib.contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Spares the first reading the garbage collector's rounds over what only grows: half of its time. What is left then is here to stay."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.collect()
-        gc.freeze()
-        gc.enable()

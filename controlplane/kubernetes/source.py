@@ -1,10 +1,12 @@
 """The API of Kubernetes as a source of changes: every kind is listed before anything is published, and then watched."""
 
 import asyncio
+import time
 from collections.abc import Iterator, Sequence
 
 import structlog
 
+from controlplane.collector import collector_paused
 from controlplane.kubernetes.kinds import KINDS, Kind
 from controlplane.kubernetes.status_writer import StatusWriter
 from controlplane.publisher import Publisher
@@ -15,6 +17,8 @@ from runtime.kubernetes.objects import ObjectReader
 _log = structlog.get_logger()
 # Changes of one cause come in several watches: what arrives within so long is published together.
 GATHER_S = 0.02
+# The first lists of 100,000 pods take a quarter of a minute. What is not told by then may never be, for want of a permission.
+FIRST_WITHIN_S = 60.0
 # Answers that wait to be taken over. More stay with the server: a watch that is not read is slowed down by TCP.
 MAX_WAITING = 16
 
@@ -69,22 +73,37 @@ class ClusterSource:
         return Reflector(api, following, take)
 
     async def _take_over(self) -> None:
+        with collector_paused():
+            await self._take_first()
         while True:
-            first = await self._waiting.get()
-            if published := not self._unlisted:
-                await asyncio.sleep(GATHER_S)
-            changes: list[ObjectChange] = []
-            for more, listed in (first, *self._at_hand()):
-                changes += more
-                if listed is not None:
-                    self._unlisted.discard(listed)
-            await self._publisher.take(changes)
-            if self._unlisted:
-                continue
-            self._publisher.announce()
-            self._status.announce()
-            if not published:
-                _log.info("cluster_read", **{one.resource.plural: len(one.known) for one in self._followings})
+            await self._take(await self._waiting.get())
+
+    async def _take_first(self) -> None:
+        """Takes over the first lists, as far as they come within FIRST_WITHIN_S."""
+        end_s = time.monotonic() + FIRST_WITHIN_S
+        while self._unlisted:
+            try:
+                async with asyncio.timeout(end_s - time.monotonic()):
+                    first = await self._waiting.get()
+            except TimeoutError:
+                return
+            await self._take(first)
+
+    async def _take(self, first: tuple[list[ObjectChange], Kind | None]) -> None:
+        if published := not self._unlisted:
+            await asyncio.sleep(GATHER_S)
+        changes: list[ObjectChange] = []
+        for more, listed in (first, *self._at_hand()):
+            changes += more
+            if listed is not None:
+                self._unlisted.discard(listed)
+        await self._publisher.take(changes)
+        if self._unlisted:
+            return
+        self._publisher.announce()
+        self._status.announce()
+        if not published:
+            _log.info("cluster_read", **{one.resource.plural: len(one.known) for one in self._followings})
 
     def _at_hand(self) -> Iterator[tuple[list[ObjectChange], Kind | None]]:
         while not self._waiting.empty():

@@ -34,6 +34,8 @@ _MOST_BROKEN = 3
 # Source: Kubernetes, "API Concepts", "Unavailable resource versions".
 _TOO_LARGE_VERSION = "ResourceVersionTooLarge"
 
+_EVENTS = frozenset(("ADDED", "MODIFIED", "DELETED", "BOOKMARK"))
+
 
 class Name(NamedTuple):
     """Of an object; `namespace` is "" where the kind has none."""
@@ -176,7 +178,7 @@ class Following:
             raise BrokenAnswer("an event without an object")
         if kind == "ERROR":
             raise status_error(0, data)
-        if kind not in {"ADDED", "MODIFIED", "DELETED", "BOOKMARK"} or data.get("kind") != self._kind:
+        if not isinstance(kind, str) or kind not in _EVENTS or data.get("kind") != self._kind:
             raise BrokenAnswer(f"an event {str(kind)[:32]!r} of a {str(data.get('kind'))[:64]!r}")
         version = _version_of(data)
         change = None

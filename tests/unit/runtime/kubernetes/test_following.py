@@ -228,6 +228,7 @@ NO_EVENTS: list[dict[str, Any]] = [
     {},
     {"type": "ADDED"},
     event("SURPRISE", thing("a", 10)),
+    {"type": [], "object": thing("a", 10)},
     event("ADDED", thing("a", 10, kind="Service")),
     event("ADDED", {"kind": "Pod", "metadata": {"name": "a"}}),
     event("DELETED", {"kind": "Pod", "metadata": {"resourceVersion": "10"}}),
