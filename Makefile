@@ -35,7 +35,7 @@ GENERATED := $(PROTOS:.proto=_pb2.py) $(PROGRAMS:ebpf/programs/%.bpf.c=ebpf/obje
 LOCKED := $(VENV)/.locked-$(firstword $(shell sha256sum requirements.lock))
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo test test-unit test-system test-cluster test-oldest cluster lint format bench image manifests lock clean root run-packages test-packages image-packages cluster-packages install
+.PHONY: help demo test test-unit test-system test-cluster test-oldest cluster lint format bench cni image manifests lock clean root run-packages test-packages image-packages cluster-packages install
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -47,14 +47,12 @@ test: test-unit test-system ## all tests, about 7 minutes; JOBS=1 runs one syste
 
 test-unit: install ## decisions, protocols, fuzzing
 	$(PYTHON) -m pytest tests/unit tests/fuzz
+	cd native && cargo test --quiet --locked
 
 test-system: root test-packages install ## real namespaces, real capture, programs that are not ours
 	$(PYTHON) -m pytest -n $(JOBS) --dist loadfile tests/netns tests/interop
 
-test-test-oldest: root cluster-packages install ## the control plane on the oldest API server that it runs with; builds it the first time
-	AMBIENT_API_SERVER=oldest $(PYTHON) -m pytest tests/cluster/api_server
-
-cluster: root cluster-packages install ## a real Kubernetes of two nodes on this machine; builds it the first time
+test-cluster: root cluster-packages install ## a real Kubernetes of two nodes on this machine; builds it the first time
 	$(PYTHON) -m pytest tests/cluster
 
 test-oldest: root cluster-packages install ## the control plane on the oldest API server that it runs with; builds it the first time
@@ -68,6 +66,7 @@ lint: install ## ruff, mypy, import-linter
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports --no-logo
+	cd native && cargo fmt --check && cargo clippy --quiet --all-targets --locked -- -D warnings
 
 format: install ## let ruff put the code into shape
 	$(VENV)/bin/ruff check --fix .
@@ -76,7 +75,12 @@ format: install ## let ruff put the code into shape
 bench: root test-packages install ## no mesh, Envoy and ours side by side; ROWS=glob runs some rows
 	$(PYTHON) -m bench $(if $(ROWS),--rows '$(ROWS)')
 
-image: root image-packages install ## the container image as a file in dist/; ARGS=--refresh takes Debian's packages of today
+cni: ## the CNI plugin, one static file: dist/ambient-cni
+	@command -v cargo >/dev/null || { echo "the CNI plugin is written in Rust: install Rust 1.85 or newer (cargo)" >&2; exit 1; }
+	cd native && cargo build --quiet --release --locked
+	install -D --mode 0755 native/target/release/ambient-cni dist/ambient-cni
+
+image: root image-packages install cni ## the container image as a file in dist/; ARGS=--refresh takes Debian's packages of today
 	@$(PYTHON) -m daemonset.image $(ARGS)
 
 manifests: install ## render the Helm chart into daemonset/manifests, for clusters without Helm
@@ -98,7 +102,7 @@ lock: run-packages ## resolve the dependencies of pyproject.toml anew into requi
 		--constraints requirements.lock pyproject.toml -o requirements-runtime.lock
 
 clean: ## remove what make made here; Debian packages stay
-	rm -rf $(VENV) dist bench/results ebpf/objects .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) dist native/target bench/results ebpf/objects .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	rm -f mesh/wire/*_pb2*.py mesh/wire/*_pb2*.pyi mesh/wire/*_grpc.py
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -16,6 +16,7 @@ from daemonset.actions import Actions, HeldPod
 from daemonset.capture.capturer import Capturer
 from daemonset.news import Kind, PodNews, ignore
 from daemonset.node.probes import ProbeRules
+from daemonset.ownership import Ownership
 from daemonset.pods import NodePods, PodInfo
 from daemonset.reconcile import Action, Held, NetnsId, Stage, reconcile
 from daemonset.zds.server import ZdsServer
@@ -45,6 +46,7 @@ class Agent:
         socket_path: Path,
         capturer: Capturer,
         probes: ProbeRules,
+        ownership: Ownership,
         group: asyncio.TaskGroup,
         tell: Callable[[PodNews], None] = ignore,
     ) -> None:
@@ -52,6 +54,7 @@ class Agent:
         self._tell = tell
         self._capturer = capturer
         self._probes = probes
+        self._ownership = ownership
         self._group = group
         self._pods: dict[str, HeldPod] = {}
         self._node = NodePods({}, frozenset())
@@ -76,6 +79,14 @@ class Agent:
     def captured(self) -> dict[str, bool | None]:
         """Each held pod by uid: whether it is captured and verified; None: an earlier agent captured it, and it was not verified yet."""
         return {uid: _captured(pod) for uid, pod in self._pods.items()}
+
+    def errors(self) -> dict[str, str]:
+        """What holds up a pod, by uid."""
+        return {uid: error for uid, pod in self._pods.items() if (error := pod.error or self.zds.refusal(uid))}
+
+    def owns(self) -> bool:
+        """Whether this agent acts: of two on a node, the one that came last."""
+        return self._ownership.held()
 
     async def adopt_held(self, node: NodePods, netns: Mapping[str, NetnsId]) -> None:
         """Finds what an earlier agent left of pods that are no longer wanted; those that are will be enrolled as any other.
@@ -116,7 +127,8 @@ class Agent:
         """Does what follows from updates and finished actions, until cancelled."""
         while True:
             self._wake.clear()
-            await self._act()
+            if self.owns():
+                await self._act()
             now = time.monotonic()
             waiting = [pod.retry_at_s - now for pod in self._pods.values() if pod.retry_at_s > now]
             try:
@@ -212,6 +224,8 @@ class Agent:
         """Checks captured pods, one after the other, until cancelled."""
         while True:
             await asyncio.sleep(_CHECK_S)
+            if not self.owns():
+                continue
             for uid in list(self._pods):
                 # Looked up again: while others were checked it may have gone, and its descriptor be that of another pod's namespace.
                 pod = self._pods.get(uid)

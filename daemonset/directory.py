@@ -44,6 +44,9 @@ class Directory:
         """The log and /pods say it all."""
         ignore(news)
 
+    def ready(self, agent: Reporter) -> bool:
+        return True
+
     async def report(self, agent: Reporter) -> None:
         """Whoever keeps the manifests asks /pods."""
 

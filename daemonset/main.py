@@ -16,6 +16,7 @@ from daemonset.directory import Directory
 from daemonset.kubernetes.cluster import Cluster
 from daemonset.mounts import mount_bpffs, unlock_sysctls
 from daemonset.node.probes import ProbeRules
+from daemonset.ownership import Ownership
 from daemonset.surroundings import Surroundings
 from mesh.errors import ConfigError, ConfigErrors
 from runtime.logs import configure_logs
@@ -51,13 +52,15 @@ async def _run(settings: Settings, capturer: Capturer) -> None:
     try:
         async with surroundings(settings) as around, asyncio.TaskGroup() as group:
             probes = ProbeRules(settings.host_netns)
-            agent = Agent(around.open_netns, settings.inpod_uds, capturer, probes, group, around.tell)
-            page = AdminPage(settings.readiness, serving.is_set, agent.pods)
+            ownership = Ownership(settings.ownership)
+            agent = Agent(around.open_netns, settings.inpod_uds, capturer, probes, ownership, group, around.tell)
+            page = AdminPage(settings.readiness, lambda: serving.is_set() and around.ready(agent), agent.pods)
             await page.start()
             _log.info("agent_starts", node=settings.node_name, capture=settings.capture.value)
             try:
-                await _follow(around, agent, group, stopping, serving)
+                await _follow(around, agent, ownership, group, stopping, serving)
             finally:
+                ownership.give_up()
                 await page.stop()
             raise _StoppedError
     except* _StoppedError:
@@ -70,12 +73,15 @@ def surroundings(settings: Settings) -> Surroundings:
     return Cluster(settings.source, settings.node_name, settings.host_netns)
 
 
-async def _follow(around: Surroundings, agent: Agent, group: asyncio.TaskGroup, stopping: asyncio.Event, serving: asyncio.Event) -> None:
+async def _follow(
+    around: Surroundings, agent: Agent, ownership: Ownership, group: asyncio.TaskGroup, stopping: asyncio.Event, serving: asyncio.Event
+) -> None:
     """Tells the agent of every change. ztunnel is served once the first look says which pods there are."""
     async for look in around.looks(stopping):
         if serving.is_set():
             agent.update(look.node, look.netns)
             continue
+        ownership.claim()
         await agent.adopt_held(look.node, look.netns)
         for part in (agent.zds.run(), agent.run(), agent.patrol(), around.report(agent)):
             group.create_task(part)

@@ -29,6 +29,12 @@ class Reporter(Protocol):
     def captured(self) -> Mapping[str, bool | None]:
         """Each held pod by uid: whether it is captured and verified; None: it may be, from before this agent's time."""
 
+    def errors(self) -> Mapping[str, str]:
+        """What holds up a pod, by uid."""
+
+    def owns(self) -> bool:
+        """Whether this agent acts; another one may have taken over."""
+
 
 class Surroundings(Protocol):
     """A directory of manifests, or a cluster. An async context manager."""
@@ -46,6 +52,9 @@ class Surroundings(Protocol):
 
     def tell(self, news: PodNews) -> None:
         """Takes news of a pod. Never waits."""
+
+    def ready(self, agent: Reporter) -> bool:
+        """Whether all is done that there is to do at first."""
 
     async def report(self, agent: Reporter) -> None:
         """Tells the cluster how pods fare, until cancelled; starts when the agent acts."""

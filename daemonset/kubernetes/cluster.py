@@ -6,17 +6,21 @@ import datetime as dt
 import random
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import structlog
 
-from daemonset.config import KubernetesSettings
+from daemonset.cni.installation import Installation
+from daemonset.cni.server import CniServer
+from daemonset.config import CniSettings, KubernetesSettings
 from daemonset.kubernetes.announcer import Announcer
 from daemonset.kubernetes.events import EventWriter
 from daemonset.kubernetes.namespaces import ProcessNamespaces
 from daemonset.kubernetes.node_objects import NodeObjects
+from daemonset.kubernetes.starting import Starting
 from daemonset.kubernetes.taint import remove_taint
 from daemonset.news import PodNews
 from daemonset.pods import pods_of_node
@@ -45,6 +49,7 @@ class Cluster:
         self._stack = contextlib.AsyncExitStack()
         self._group = asyncio.TaskGroup()
         self._searching_since: dict[str, float] = {}
+        self._plugin = _installation(settings.cni)
         self._api: Api
         self._objects: NodeObjects
         self._events: EventWriter
@@ -78,6 +83,8 @@ class Cluster:
         everywhere: look also for pods that do not belong in the mesh, of which an earlier agent may have left something.
         """
         node = pods_of_node(self._objects.pods, self._objects.namespaces, self._node_name)
+        if self._settings.uninstall:
+            node = replace(node, wanted=frozenset())
         wanted = node.wanted if not everywhere else frozenset(node.known)
         return Look(node, await asyncio.to_thread(self._namespaces.scan, frozenset(node.known), wanted))
 
@@ -93,15 +100,30 @@ class Cluster:
     def tell(self, news: PodNews) -> None:
         self._events.tell(news)
 
+    def ready(self, agent: Reporter) -> bool:
+        if self._settings.uninstall:
+            return not agent.captured()
+        return self._plugin is None or self._plugin.installed
+
     async def report(self, agent: Reporter) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(Announcer(self._api, lambda: self._objects.pods).run(agent))
             group.create_task(self._events.run())
-            group.create_task(self._welcome_pods())
+            if self._settings.cni is not None and self._plugin is not None and self._settings.uninstall:
+                await asyncio.to_thread(self._plugin.remove)
+                self._settings.cni.socket.unlink(missing_ok=True)
+            elif self._settings.cni is not None and self._plugin is not None:
+                starting = Starting(self._api, self._objects, self._namespaces, self._settings.proc_dir / "1/root")
+                group.create_task(CniServer(self._settings.cni.socket, lambda question: starting.start(question, agent)).run())
+                group.create_task(self._plugin.keep(agent.owns))
+            if not self._settings.uninstall:
+                group.create_task(self._welcome_pods(agent))
 
-    async def _welcome_pods(self) -> None:
+    async def _welcome_pods(self, agent: Reporter) -> None:
         """Removes the taint that keeps pods away from a node whose agent is not there yet."""
         failures = 0
+        while not self.ready(agent):
+            await asyncio.sleep(_SEARCH_S)
         while True:
             try:
                 if await remove_taint(self._api, self._node_name):
@@ -110,6 +132,13 @@ class Cluster:
                 _log.warning("taint_not_removed", error=str(error))
             failures += 1
             await asyncio.sleep(_RETRY.delay_s(failures, random.random()))
+
+
+def _installation(cni: CniSettings | None) -> Installation | None:
+    if cni is None:
+        return None
+    entry = {"socket": str(cni.socket), "excludeNamespaces": list(cni.exclude_namespaces)}
+    return Installation(cni.program, cni.bin_dir, cni.conf_dir, entry)
 
 
 async def _first_of(stopping: asyncio.Event, changed: asyncio.Event, timeout_s: float) -> None:

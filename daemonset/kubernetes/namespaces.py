@@ -1,5 +1,6 @@
 """The network namespaces of the node's pods, found by their processes: whatever runs containers, a pod has a control group."""
 
+import errno
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -25,6 +26,25 @@ class ProcessNamespaces:
         self._proc = proc
         self._node = _identity(node_netns)
         self._processes: dict[str, int] = {}
+        self._handed: dict[str, int] = {}
+
+    def hand_over(self, uid: str, netns: int) -> None:
+        """A pod that has no process yet is about to start in this namespace.
+
+        Args:
+            netns: a descriptor, which belongs to this object when the call returns.
+        Raises:
+            OSError: it is no network namespace, or it is the node's own.
+        """
+        status = os.fstat(netns)
+        if status.st_dev != self._node[0] or status.st_ino == self._node[1]:
+            raise OSError(errno.EINVAL, "no network namespace of a pod")
+        self._take_back(uid)
+        self._handed[uid] = netns
+
+    def _take_back(self, uid: str) -> None:
+        if uid in self._handed:
+            os.close(self._handed.pop(uid))
 
     def scan(self, uids: Collection[str], wanted: frozenset[str]) -> Mapping[str, NetnsId]:
         """The namespaces of these pods, by uid. Blocks on /proc.
@@ -37,20 +57,29 @@ class ProcessNamespaces:
             self._search(missing)
             found |= {uid: netns for uid in missing if (netns := self._look(uid)) is not None}
         self._processes = {uid: pid for uid, pid in self._processes.items() if uid in found}
+        for uid in [uid for uid in self._handed if uid not in found or uid in self._processes]:
+            self._take_back(uid)
         return found
 
     def open(self, uid: str) -> int:
         """A descriptor of the pod's namespace. Raises OSError: its process has ended."""
         pid = self._processes.get(uid)
-        if pid is None:
-            raise FileNotFoundError(uid)
-        return os.open(self._proc / str(pid) / "ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        if pid is not None:
+            return os.open(self._proc / str(pid) / "ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        if uid in self._handed:
+            return os.dup(self._handed[uid])
+        raise FileNotFoundError(uid)
 
     def _look(self, uid: str) -> NetnsId | None:
         """The namespace of the pod's known process, if that is still the pod's: numbers of processes are used again."""
         pid = self._processes.get(uid)
-        if pid is None or self._pod_of(pid) != uid:
-            return None
+        if pid is not None and self._pod_of(pid) != uid:
+            del self._processes[uid]
+            pid = None
+        if pid is None:
+            handed = self._handed.get(uid)
+            status = os.fstat(handed) if handed is not None else None
+            return (status.st_dev, status.st_ino) if status is not None else None
         try:
             netns = _identity(self._proc / str(pid) / "ns/net")
         except OSError:

@@ -34,6 +34,11 @@ class NodeObjects:
     def pods(self) -> Collection[Pod]:
         return self._pods.values()
 
+    def expect(self, pod: Pod) -> None:
+        """A pod that was asked for by name, of which the API server will tell in a moment."""
+        self._pods.setdefault((pod.metadata.namespace, pod.metadata.name), pod)
+        self.changed.set()
+
     async def _take_pods(self, batch: Batch) -> None:
         for change in batch.changes:
             value = self._read_pod.read(change).value

@@ -9,6 +9,8 @@
 {{- if .Values.cni.enabled }}
 - {name: CNI_BIN_DIR, value: /host/cni/bin}
 - {name: CNI_CONF_DIR, value: /host/cni/net.d}
+# Pods of these start before the agent does, and without it.
+- {name: CNI_EXCLUDE_NAMESPACES, value: "kube-system,{{ .Release.Namespace }}"}
 {{- end }}
 - name: NODE_NAME
   valueFrom: {fieldRef: {fieldPath: spec.nodeName}}

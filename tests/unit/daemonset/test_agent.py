@@ -10,6 +10,7 @@ from daemonset import agent as agent_module
 from daemonset.actions import HeldPod
 from daemonset.agent import Agent
 from daemonset.capture.kernel import Site
+from daemonset.ownership import Ownership
 from daemonset.pods import PodInfo
 from daemonset.reconcile import Stage
 from mesh.model import IPAddress
@@ -44,7 +45,7 @@ def test_patrol_leaves_a_pod_alone_that_went_while_another_was_checked(tmp_path:
     async def patrol() -> None:
         kernel, twice = FakeKernel(), asyncio.Event()
         async with asyncio.TaskGroup() as group:
-            agent = Agent(lambda uid: -1, tmp_path / "ztunnel.sock", kernel, FakeRules(), group)
+            agent = Agent(lambda uid: -1, tmp_path / "ztunnel.sock", kernel, FakeRules(), Ownership(None), group)
             agent._pods.update({uid: captured(uid) for uid in ("stays", "goes")})
 
             def check(name: str) -> None:

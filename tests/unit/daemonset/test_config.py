@@ -54,7 +54,7 @@ def test_readiness_address(env: dict[str, str], text: str, address: tuple[str, i
 
 def test_in_a_cluster_neither_manifests_nor_namespaces_are_directories() -> None:
     settings = parse({"NODE_NAME": "node-1", "SOURCE": "kubernetes", "POD_NAME": "ambient-x"})
-    assert settings.source == KubernetesSettings(None, "ambient-x", Path("/proc"))
+    assert settings.source == KubernetesSettings(None, "ambient-x", Path("/proc"), None, uninstall=False)
     assert settings.host_netns == Path("/proc/1/ns/net")
 
 
