@@ -7,7 +7,9 @@ from typing import Protocol
 import structlog
 
 from mesh.identity import Identity
+from mesh.model import IPAddress
 from ztunnel.engine.interface import Engine
+from ztunnel.own_addresses import own_addresses
 from ztunnel.pods import LocalPod, LocalPods, PodInfo
 from ztunnel.zds.client import namespace_id
 
@@ -32,6 +34,7 @@ class Enrolment:
     """Serves ZDS (see ztunnel.zds.client.Enroller).
 
     Args:
+        addresses_in: of a pod's network namespace.
         changed: called after every change of who is served, when cached decisions may be wrong.
         drain_timeout_s: how long connections of a leaving pod may go on.
     """
@@ -44,7 +47,9 @@ class Enrolment:
         discovery: Subscriptions,
         changed: Callable[[], None],
         drain_timeout_s: float,
+        addresses_in: Callable[[int], tuple[IPAddress, ...]] = own_addresses,
     ) -> None:
+        self._addresses_in = addresses_in
         self._pods = pods
         self._engine = engine
         self._certificates = certificates
@@ -65,7 +70,7 @@ class Enrolment:
         try:
             if held is not None:
                 self._release(held)
-            local = self._pods.describe(pod, netns)
+            local = self._pods.describe(pod, netns, self._addresses_in(netns_fd))
             self._engine.add_pod(local.number, netns_fd, str(local.identity))
             self._pods.put(local)
         finally:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from mesh.identity import Identity
+from mesh.model import IPAddress
 
 # (device, inode) of a network namespace: the same as long as somebody holds it open, and the engine does.
 NamespaceId = tuple[int, int]
@@ -30,6 +31,7 @@ class LocalPod:
     Args:
         number: the engine's name for it; never used twice.
         workload_uid: its name in xDS.
+        addresses: that it comes from, as its namespace has them.
     """
 
     number: int
@@ -37,6 +39,7 @@ class LocalPod:
     netns: NamespaceId
     identity: Identity
     workload_uid: str
+    addresses: tuple[IPAddress, ...] = ()
 
 
 class LocalPods:
@@ -77,11 +80,11 @@ class LocalPods:
         named = frozenset(uids)
         return tuple(pod for uid, pod in self._by_uid.items() if uid not in named)
 
-    def describe(self, info: PodInfo, netns: NamespaceId) -> LocalPod:
+    def describe(self, info: PodInfo, netns: NamespaceId, addresses: tuple[IPAddress, ...] = ()) -> LocalPod:
         """Gives a pod its number, identity and workload uid, and does not keep it yet."""
         number, self._next = self._next, self._next + 1
         identity = Identity(self._trust_domain, info.namespace, info.service_account)
-        return LocalPod(number, info, netns, identity, f"{self._cluster_id}//Pod/{info.namespace}/{info.name}")
+        return LocalPod(number, info, netns, identity, f"{self._cluster_id}//Pod/{info.namespace}/{info.name}", addresses)
 
     def put(self, pod: LocalPod) -> None:
         """Keeps a pod. The one before of the same uid must have been removed."""

@@ -1,7 +1,7 @@
 """What a decision is made from, and the little that all decisions ask of it. Pure."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from mesh.errors import CredentialError, RemoteProtocolError
@@ -72,18 +72,19 @@ class Surroundings:
 def workload_of(pod: LocalPod, around: Surroundings) -> Workload:
     """Returns the pod as the control plane describes it, or, before it does, as the agent did.
 
-    Its identity is always the agent's word: that is who runs in the namespace, and whose certificate we hold.
+    Its identity is always the agent's word: that is who runs in the namespace, and whose certificate we hold. A pod that has just started
+    has addresses before the control plane hears of them.
     """
     known = around.view.workload(pod.workload_uid)
     if known is not None and known.identity == pod.identity:
-        return known
+        return known if known.addresses else replace(known, addresses=pod.addresses)
     return Workload(
         uid=pod.workload_uid,
         name=pod.info.name,
         namespace=pod.info.namespace,
         service_account=pod.info.service_account,
         trust_domain=pod.identity.trust_domain,
-        addresses=known.addresses if known else (),
+        addresses=(known.addresses if known else ()) or pod.addresses,
         node=around.node.name,
         tunnel_protocol=TunnelProtocol.HBONE,
         network=around.node.network,

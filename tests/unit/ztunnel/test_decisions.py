@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.model import Service, Workload
+from mesh.model import IPAddress, Service, Workload
 from tests.unit.ztunnel.fakes import NODE, policies_of, service, store_of, workload
 from ztunnel.decisions import decide, names_needed
 from ztunnel.discovery.policies import POLICIES
@@ -28,15 +28,15 @@ CLIENT = workload("client", "10.0.1.1", "fd00:1::1", node="n1", account="buyer",
 class World:
     """This node with the pod `client` (number 1) and what else a test puts there."""
 
-    def __init__(self, *resources: Workload | Service, known: bool = True) -> None:
+    def __init__(self, *resources: Workload | Service, known: bool = True, addresses: tuple[IPAddress, ...] = ()) -> None:
         self.pods = LocalPods("Kubernetes", "cluster.local")
-        self.join("client", "buyer")
+        self.join("client", "buyer", addresses)
         self.labels: list[Labels] = []
         self.policies = policies_of()
         self.around = Surroundings(NODE, store_of(*((CLIENT,) if known else ()), *resources), self.pods, self.policies, self._report)
 
-    def join(self, name: str, account: str = "default") -> None:
-        self.pods.put(self.pods.describe(PodInfo(f"u-{name}", name, "shop", account), (4, 1)))
+    def join(self, name: str, account: str = "default", addresses: tuple[IPAddress, ...] = ()) -> None:
+        self.pods.put(self.pods.describe(PodInfo(f"u-{name}", name, "shop", account), (4, 1), addresses))
 
     def _report(self, labels: Labels) -> int:
         if labels not in self.labels:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from ipaddress import IPv4Address
 
 import pytest
 
@@ -11,6 +12,7 @@ from ztunnel.enrolment import Enrolment
 from ztunnel.pods import LocalPods, PodInfo
 
 CLIENT = PodInfo("u-1", "client", "shop", "buyer")
+ADDRESSES = (IPv4Address("10.0.0.1"),)
 
 
 class FakeCertificates:
@@ -37,7 +39,7 @@ class Node:
         self.pods = LocalPods("Kubernetes", "cluster.local")
         self.engine, self.certificates, self.discovery = FakeEngine(), FakeCertificates(), FakeDiscovery()
         self.changes = 0
-        self.enrolment = Enrolment(self.pods, self.engine, self.certificates, self.discovery, self._changed, 5.0)
+        self.enrolment = Enrolment(self.pods, self.engine, self.certificates, self.discovery, self._changed, 5.0, lambda netns: ADDRESSES)
 
     def _changed(self) -> None:
         self.changes += 1
@@ -67,6 +69,7 @@ def test_joining_opens_listeners_fetches_a_certificate_and_subscribes(node: Node
     assert node.discovery.pinned == ["Kubernetes//Pod/shop/client"]
     assert node.changes == 1
     assert node.enrolment.keeps("u-1")
+    assert [pod.addresses for pod in node.pods] == [ADDRESSES]
 
 
 def test_being_named_again_changes_nothing_and_loses_no_descriptor(node: Node, netns: list[int]) -> None:

@@ -187,6 +187,13 @@ class TestLocal:
         assert_denied(verdict, "address is not known yet", status=503)
         assert not verdict.decision.cache
 
+    def test_a_pod_that_has_just_started_comes_from_where_its_namespace_says(self) -> None:
+        """The control plane hears of its address a second later."""
+        world = World(workload("web-1", "10.0.1.2", node="n1"), known=False, addresses=(ip_address("10.0.1.1"),))
+        world.join("web-1")
+        world.policies.apply(policies_told(policy(ALLOW, sources("10.0.1.1/32"))))
+        assert isinstance(only(world.outbound("10.0.1.2:8080")), Local)
+
     def test_one_denied_of_several_is_denied_its_turns_only(self) -> None:
         world = World(
             service("web", "10.96.0.1"),
