@@ -35,7 +35,7 @@ GENERATED := $(PROTOS:.proto=_pb2.py) $(PROGRAMS:ebpf/programs/%.bpf.c=ebpf/obje
 LOCKED := $(VENV)/.locked-$(firstword $(shell sha256sum requirements.lock))
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo test test-unit test-system test-cluster test-oldest cluster lint format bench cni image manifests lock clean root run-packages test-packages image-packages cluster-packages install
+.PHONY: help demo test test-unit test-system test-cluster test-oldest cluster lint format bench cni image manifests lock clean root run-packages test-packages image-packages cluster-packages cargo install
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -45,7 +45,7 @@ demo: root install ## two nodes, one label: pods talk through mutual TLS, and th
 
 test: test-unit test-system ## all tests, about 7 minutes; JOBS=1 runs one system test at a time
 
-test-unit: install ## decisions, protocols, fuzzing
+test-unit: install cargo ## decisions, protocols, fuzzing
 	$(PYTHON) -m pytest tests/unit tests/fuzz
 	cd native && cargo test --quiet --locked
 
@@ -61,7 +61,7 @@ test-oldest: root cluster-packages install ## the control plane on the oldest AP
 cluster: root cluster-packages install ## such a Kubernetes, to try things in; tests/cluster/README.md
 	$(PYTHON) -m tests.cluster up
 
-lint: install ## ruff, mypy, import-linter
+lint: install cargo ## ruff, mypy, import-linter; rustfmt, clippy
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
@@ -75,8 +75,7 @@ format: install ## let ruff put the code into shape
 bench: root test-packages install ## no mesh, Envoy and ours side by side; ROWS=glob runs some rows
 	$(PYTHON) -m bench $(if $(ROWS),--rows '$(ROWS)')
 
-cni: ## the CNI plugin, one static file: dist/ambient-cni
-	@command -v cargo >/dev/null || { echo "the CNI plugin is written in Rust: install Rust 1.85 or newer (cargo)" >&2; exit 1; }
+cni: cargo ## the CNI plugin, one static file: dist/ambient-cni
 	cd native && cargo build --quiet --release --locked
 	install -D --mode 0755 native/target/release/ambient-cni dist/ambient-cni
 
@@ -108,6 +107,10 @@ clean: ## remove what make made here; Debian packages stay
 
 root:
 	@$(if $(filter-out 0,$(shell id -u)),$(error network namespaces need root: run make as root))
+
+# Debian 12 has an older one.
+cargo:
+	@command -v cargo >/dev/null || { echo "the CNI plugin is written in Rust: install Rust 1.85 or newer, with clippy and rustfmt (rustup.rs)" >&2; exit 1; }
 
 run-packages:
 	@.ci/debian-packages $(RUN_PACKAGES)

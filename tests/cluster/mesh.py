@@ -65,6 +65,11 @@ class Mesh:
         settings = [f"--set={key.replace('__', '.')}={value}" for key, value in values.items()]
         self.helm("install", "ambient", str(_CHART), "-n", NAMESPACE, "--create-namespace", "--wait", "--timeout=120s", *settings)
 
+    def upgrade(self, **values: str) -> None:
+        """Changes values of the chart, and waits until all is ready again."""
+        settings = [f"--set={key.replace('__', '.')}={value}" for key, value in values.items()]
+        self.helm("upgrade", "ambient", str(_CHART), "-n", NAMESPACE, "--reuse-values", "--wait", "--timeout=120s", *settings)
+
     def uninstall(self) -> None:
         self.helm("uninstall", "ambient", "-n", NAMESPACE, "--wait", "--timeout=180s")
 
