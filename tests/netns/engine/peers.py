@@ -109,6 +109,16 @@ class Peers:
             await self._loop.sock_connect(sock, (address, port))
         return Connection(sock)
 
+    def connect_now(self, pod: Pod, address: str, port: int) -> Connection:
+        """Connects while nothing else of this process runs: whoever listens here has no chance to accept."""
+        sock = pod.socket(_family(address))
+        self._closers.append(sock.close)
+        sock.setblocking(True)
+        sock.settimeout(WAIT_S)
+        sock.connect((address, port))
+        sock.setblocking(False)
+        return Connection(sock)
+
     def listen(self, pod: Pod, family: socket.AddressFamily, port: int) -> "Listener":
         sock = pod.socket(family)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

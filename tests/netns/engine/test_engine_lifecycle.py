@@ -36,6 +36,21 @@ async def test_removed_pod_drains(world: World, leaver: str) -> None:
     await poll(lambda: shell.engine.state().tunnels == 0, "no tunnel")
 
 
+async def test_what_was_connected_before_the_pod_left_is_carried(world: World) -> None:
+    """The kernel has answered these clients, and nobody has accepted them yet."""
+    way = world.way("tunnel")
+    world.listen(way).serve_echo()
+    first = await world.connect(way)
+    await first.ask(b"decided")
+    queued = [world.peers.connect_now(way.client, way.server.address(way.family), APP_PORT) for _ in range(100)]
+    way.opening.engine.remove_pod(CLIENT_POD, LONG_S)
+    for one in queued:
+        assert await one.ask(b"carried") == b"carried"
+        one.close()
+    first.close()
+    await way.opening.until_idle()
+
+
 @LEAVERS
 async def test_drain_has_an_end(world: World, leaver: str) -> None:
     way = world.way("tunnel")

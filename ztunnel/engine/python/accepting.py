@@ -102,25 +102,36 @@ class Acceptor:
     def start(self) -> None:
         self._core.reactor.add_reader(self._listener.fileno(), self._on_acceptable)
 
+    def take_queued(self) -> None:
+        """Takes what was connected before now, at the end: to close the listener would reset it. The kernel bounds how much that is."""
+        for _ in range(sockets.BACKLOG // ACCEPTS_PER_TURN):
+            if not self._take_some():
+                return
+
     def expire(self) -> None:
         """The pause after running out of descriptors is over."""
         if not self._pod.leaving:
             self.start()
 
     def _on_acceptable(self) -> None:
+        self._take_some()
+
+    def _take_some(self) -> bool:
+        """Takes a turn's portion from the queue; False: there is no more, or no room for it."""
         for _ in range(ACCEPTS_PER_TURN):
             try:
                 sock, address, port = sockets.accept(self._listener)
             except BlockingIOError:
-                return
+                return False
             except OSError as error:
                 if error.errno in _EXHAUSTED:
                     self._core.reactor.remove_reader(self._listener.fileno())
                     self._core.reactor.deadlines.set(ACCEPT_PAUSE_S, self)
-                    return
+                    return False
                 # The client gave up before it was accepted (accept(2)).
                 continue
             self._take(sock, address, port)
+        return True
 
     def _take(self, sock: Socket, address: str, port: int) -> None:
         core, pod = self._core, self._pod

@@ -50,8 +50,11 @@ class PythonEngine:
         leaving = self._core.pods.pop(pod, None)
         if leaving is None:
             return
-        for listener in leaving.listeners.values():
+        for direction, listener in leaving.listeners.items():
             self._core.reactor.remove_reader(listener.fileno())
+            if direction is not Direction.INBOUND_HBONE:
+                # A tunnel would be told at once to go away; its peer opens another elsewhere.
+                Acceptor(self._core, leaving, direction).take_queued()
             listener.close()
         self._core.drain_pod(leaving, drain_timeout_s)
 
