@@ -16,7 +16,7 @@ class Proc:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.searched = 0
+        self.now_s = 0.0
         (root / "node-netns").touch()
         (root / "self").mkdir()
 
@@ -44,7 +44,7 @@ def proc(tmp_path: Path) -> Proc:
 
 @pytest.fixture
 def namespaces(proc: Proc) -> ProcessNamespaces:
-    return ProcessNamespaces(proc.root, proc.root / "node-netns")
+    return ProcessNamespaces(proc.root, proc.root / "node-netns", lambda: proc.now_s)
 
 
 def test_a_pod_has_the_namespace_of_its_processes(proc: Proc, namespaces: ProcessNamespaces) -> None:
@@ -97,3 +97,52 @@ def test_a_pod_that_was_never_seen_cannot_be_opened(namespaces: ProcessNamespace
 def test_a_node_without_a_namespace_of_its_own_is_an_error(proc: Proc) -> None:
     with pytest.raises(OSError):
         ProcessNamespaces(proc.root, proc.root / "nowhere")
+
+
+def handed(proc: Proc, name: str) -> int:
+    (proc.root / name).touch()
+    return os.open(proc.root / name, os.O_RDONLY)
+
+
+def test_a_pod_that_is_about_to_start_has_the_namespace_that_was_handed_over_until_it_has_a_process(
+    proc: Proc, namespaces: ProcessNamespaces
+) -> None:
+    descriptor = handed(proc, "a")
+    namespaces.hand_over(A, descriptor)
+    assert namespaces.scan([A], frozenset({A})) == {A: proc.identity("a")}
+    opened = namespaces.open(A)
+    assert os.fstat(opened).st_ino == proc.identity("a")[1]
+    os.close(opened)
+    proc.start(10, A, "a")
+    assert namespaces.scan([A], frozenset({A})) == {A: proc.identity("a")}
+    with pytest.raises(OSError):
+        os.fstat(descriptor)
+
+
+def test_another_attempt_to_start_brings_another_namespace(proc: Proc, namespaces: ProcessNamespaces) -> None:
+    first, second = handed(proc, "a"), handed(proc, "b")
+    namespaces.hand_over(A, first)
+    namespaces.hand_over(A, second)
+    assert namespaces.scan([A], frozenset({A})) == {A: proc.identity("b")}
+    with pytest.raises(OSError):
+        os.fstat(first)
+
+
+def test_what_was_handed_over_for_a_pod_that_is_gone_is_let_go(proc: Proc, namespaces: ProcessNamespaces) -> None:
+    descriptor = handed(proc, "a")
+    namespaces.hand_over(A, descriptor)
+    # Of a pod that was handed over just now, whoever asks may not know yet.
+    assert namespaces.scan([B], frozenset()) == {}
+    assert set(namespaces.scan([A], frozenset({A}))) == {A}
+    proc.now_s = 120
+    assert namespaces.scan([B], frozenset()) == {}
+    with pytest.raises(OSError):
+        os.fstat(descriptor)
+
+
+@pytest.mark.parametrize("path", ["node-netns", "/proc/self/ns/net"])
+def test_the_nodes_own_and_what_is_no_namespace_is_not_taken(proc: Proc, namespaces: ProcessNamespaces, path: str) -> None:
+    descriptor = os.open(proc.root / path, os.O_RDONLY)
+    with pytest.raises(OSError):
+        namespaces.hand_over(A, descriptor)
+    os.close(descriptor)
