@@ -65,20 +65,21 @@ class Installation:
             return f"{self._conf_dir} has no network configuration yet"
         path = self._conf_dir / name
         for _ in range(_ATTEMPTS):
-            before = path.read_text()
             try:
+                before = path.read_text()
                 after = with_plugin(before, self._entry)
-            except NotAConfiguration as error:
+            except (NotAConfiguration, UnicodeDecodeError) as error:
                 return f"{path}: {error}"
             if after == before:
                 return ""
             # A configuration of one plugin has another ending than a chain; what was there is kept beside it, where no runtime looks.
             target = path.with_suffix(".conflist")
+            if path.read_text() != before:
+                continue
+            # The chain first: a disk that is full, or a crash, must not leave a node without a network.
+            _replace(target, after.encode(), 0o600)
             if target != path:
                 path.rename(path.with_name(path.name + _SUFFIX))
-            if path.exists() and path.read_text() != before:
-                continue
-            _replace(target, after.encode(), 0o600)
             _log.info("plugin_configured", path=str(target))
             return ""
         return f"{path}: others change it all the time"
@@ -98,7 +99,7 @@ class Installation:
             try:
                 before = path.read_text()
                 after = without_plugin(before)
-            except NotAConfiguration:
+            except (NotAConfiguration, UnicodeDecodeError):
                 continue  # whosever it is, it is not ours
             kept = path.with_name(path.with_suffix(".conf").name + _SUFFIX)
             if after != before:

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::config::Config;
 use crate::failure::Failure;
 use crate::invocation::Pod;
 
@@ -32,12 +31,6 @@ pub fn capture(socket: &str, netns: &str, pod: &Pod) -> Result<(), Failure> {
         Some(error) => Err(Failure::try_again(error)),
         None => Err(Failure::try_again("the agent of this node gives an answer that is none")),
     }
-}
-
-/// # Errors
-/// Nobody listens.
-pub fn reachable(config: &Config) -> Result<(), Failure> {
-    UnixStream::connect(&config.socket).map(drop).map_err(|error| Failure::unavailable(&error.to_string()))
 }
 
 fn exchange(socket: &str, question: &Value) -> io::Result<Value> {

@@ -33,11 +33,6 @@ impl Failure {
         Self::new(11, "the mesh cannot capture this pod now", details)
     }
 
-    /// The plugin cannot serve at all: code 50 of STATUS.
-    pub fn unavailable(details: &str) -> Self {
-        Self::new(50, "the mesh's agent is not available on this node", details)
-    }
-
     fn new(code: u32, message: &str, details: &str) -> Self {
         Self { code, message: message.to_owned(), details: details.to_owned() }
     }

@@ -105,5 +105,25 @@ def test_a_disk_that_is_full_leaves_the_former(node: Node, monkeypatch: pytest.M
     assert node.files() == ["10-pods.conflist"]
 
 
+def test_a_disk_that_is_full_leaves_a_single_configuration_too(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    (node.conf / "10-pods.conf").write_text('{"name": "pods", "type": "bridge"}')
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device", "net.d")
+
+    (node.bin).mkdir()
+    (node.bin / PLUGIN).write_bytes(b"a program")
+    monkeypatch.setattr("os.fsync", full)
+    assert "No space left" in node.look()
+    assert node.files() == ["10-pods.conf"]
+
+
+def test_a_configuration_in_no_known_encoding_is_trouble_and_no_crash(node: Node) -> None:
+    (node.conf / "10-pods.conflist").write_bytes(b"\xff\xfe{")
+    assert "10-pods.conflist" in node.look()
+    node.installation.remove()
+    assert (node.conf / "10-pods.conflist").read_bytes() == b"\xff\xfe{"
+
+
 def test_nothing_that_is_not_there_is_no_trouble_to_remove(node: Node) -> None:
     node.installation.remove()
