@@ -90,13 +90,17 @@ class ProcessNamespaces:
     def _look(self, uid: str) -> NetnsId | None:
         """The namespace of the pod's known process, if that is still the pod's: numbers of processes are used again."""
         pid = self._processes.get(uid)
-        if pid is not None and self._pod_of(pid) != uid:
-            del self._processes[uid]
-            pid = None
-        if pid is None:
-            handed = self._handed.get(uid)
-            status = os.fstat(handed[0]) if handed is not None else None
-            return (status.st_dev, status.st_ino) if status is not None else None
+        if pid is not None and self._pod_of(pid) == uid and (netns := self._netns_of(pid)) is not None:
+            return netns
+        self._processes.pop(uid, None)
+        handed = self._handed.get(uid)
+        if handed is None:
+            return None
+        status = os.fstat(handed[0])
+        return status.st_dev, status.st_ino
+
+    def _netns_of(self, pid: int) -> NetnsId | None:
+        """None: it has ended, or is in the node's own: a runtime on its way is in the pod's group before it is in its namespace."""
         try:
             netns = _identity(self._proc / str(pid) / "ns/net")
         except OSError:
@@ -105,7 +109,8 @@ class ProcessNamespaces:
 
     def _search(self, uids: frozenset[str]) -> None:
         for name in os.listdir(self._proc):  # noqa: PTH208  a Path for each of thousands of processes takes longer than the rest
-            if name.isdecimal() and (uid := self._pod_of(int(name))) in uids and uid is not None:
+            uid = self._pod_of(int(name)) if name.isdecimal() else None
+            if uid is not None and uid in uids and self._netns_of(int(name)) is not None:
                 self._processes[uid] = int(name)
 
     def _pod_of(self, pid: int) -> str | None:

@@ -119,6 +119,15 @@ def test_a_pod_that_is_about_to_start_has_the_namespace_that_was_handed_over_unt
         os.fstat(descriptor)
 
 
+def test_a_runtime_on_its_way_into_the_pod_changes_nothing(proc: Proc, namespaces: ProcessNamespaces) -> None:
+    """It is in the pod's control group already, and in the node's network namespace still."""
+    namespaces.hand_over(A, handed(proc, "a"))
+    proc.start(10, A, "node-netns")
+    assert namespaces.scan([A], frozenset({A})) == {A: proc.identity("a")}
+    proc.start(11, A, "a")
+    assert namespaces.scan([A], frozenset({A})) == {A: proc.identity("a")}
+
+
 def test_another_attempt_to_start_brings_another_namespace(proc: Proc, namespaces: ProcessNamespaces) -> None:
     first, second = handed(proc, "a"), handed(proc, "b")
     namespaces.hand_over(A, first)
